@@ -1,0 +1,1 @@
+"""Typed custom resources and Secrets; the CustomResourceDefinitions are generated from these. Pure."""

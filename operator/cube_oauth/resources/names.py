@@ -1,0 +1,69 @@
+"""Names that every process must derive alike: API group, labels, annotations, and the names of objects."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+
+GROUP = "cubeoauth.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+CATEGORY = "cubeoauth"
+
+# --- labels
+KIND_LABEL = f"{GROUP}/kind"
+"""On every Secret of ours: ``token``, ``grant``, ``keyring`` or ``certificate``. Watches select by it."""
+
+APP_LABEL = f"{GROUP}/oauth-app"
+NAMESPACE_LABEL = f"{GROUP}/namespace"
+CLIENT_CONSENT_LABEL = f"{GROUP}/oauth-client"
+"""On a client Secret, by its owner: the name of the OAuthApp that may use it."""
+
+INJECT_LABEL = f"{GROUP}/inject"
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+MANAGED_BY = "cube-oauth-operator"
+
+# --- annotations on a pod template
+USERNAME_CLAIM_ANNOTATION = f"{GROUP}/username-claim"
+ISSUER_ANNOTATION = f"{GROUP}/issuer"
+CONTAINER_ANNOTATION = f"{GROUP}/container"
+APPS_ANNOTATION = f"{GROUP}/apps"
+INJECTED_ANNOTATION = f"{GROUP}/injected"
+"""Written by the injector: the contract's version and the sidecar's image, so that old sidecars can be found."""
+
+# --- Secret types (immutable at the API server, and what the ValidatingAdmissionPolicy holds the portal to)
+TOKEN_SECRET_TYPE = f"{GROUP}/token"
+GRANT_SECRET_TYPE = f"{GROUP}/grant"
+
+RESOLVER_AUDIENCE = "broker.cubeoauth.dev"
+"""The audience of the sidecar's projected service-account token (TokenReview checks it)."""
+
+_LABEL_SAFE = re.compile(r"[^a-z0-9-]+")
+
+
+def digest(*parts: str) -> str:
+    """A short, name-safe hash of ``parts`` (26 characters of base32, 130 bits).
+
+    The parts are joined by a NUL, which none of them can contain, so that no two lists collide.
+    """
+    raw = hashlib.sha256("\0".join(parts).encode()).digest()
+    return base64.b32encode(raw).decode().lower()[:26]
+
+
+def credential_name(app: str, username: str) -> str:
+    """The name under which the portal creates a person's UserCredential.
+
+    Derived from the app and the exact bytes of the username, so that two replicas never make two.
+    """
+    return f"{app[:36].rstrip('-.')}-{digest(app, username)}"
+
+
+def token_secret_name(credential_uid: str) -> str:
+    """The name of the token Secret of one UserCredential (by UID: a re-created resource never inherits a token)."""
+    return f"token-{credential_uid}"
+
+
+def grant_secret_name(state: str) -> str:
+    """The name of the grant Secret of one authorization, from its ``state``: a replayed callback conflicts."""
+    return f"grant-{digest(state)}"

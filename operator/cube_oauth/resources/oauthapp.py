@@ -1,0 +1,293 @@
+"""OAuthApp: an OAuth client at a data source's provider, as the documented form has it, and more."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from cube_oauth.resources.meta import Condition, Model, ObjectMeta
+from cube_oauth.resources.schema import Rule, rules
+
+
+class Preset(StrEnum):
+    """The providers whose endpoints and quirks are known (``cube_oauth/providers/presets.py`` has them)."""
+
+    GENERIC = "generic"
+    DATABRICKS = "databricks"
+    SNOWFLAKE = "snowflake"
+    GOOGLE = "google"
+    ENTRA = "entra"
+    OKTA = "okta"
+    TRINO = "trino"
+
+
+class ClientAuthentication(StrEnum):
+    """How the client proves itself at the token endpoint (OpenID Connect Core, section 9)."""
+
+    BASIC = "basic"
+    POST = "post"
+    NONE = "none"
+    PRIVATE_KEY_JWT = "private_key_jwt"
+
+
+_RESERVED = "['client_id', 'client_secret', 'code', 'code_verifier', 'grant_type', 'redirect_uri', 'refresh_token', 'state']"
+
+Url = Annotated[
+    str,
+    Field(max_length=2048),
+    rules(
+        Rule(
+            "self.startsWith('https://') && isURL(self)",
+            "must be an absolute https:// URL, because credentials travel there; write https://host/path",
+        )
+    ),
+]
+Parameters = Annotated[
+    dict[str, Annotated[str, Field(max_length=2048)]],
+    Field(max_length=32),
+    rules(
+        Rule(
+            f"self.all(name, !(name in {_RESERVED}))",
+            "must not contain a parameter that the protocol sets itself (client_id, redirect_uri, state, code …); "
+            "remove it",
+        )
+    ),
+]
+
+
+class Provider(Model):
+    """Which provider this is."""
+
+    name: Annotated[Preset, Field(description="A preset, or generic for any other OAuth 2.0 or OpenID provider.")] = (
+        Preset.GENERIC
+    )
+    parameters: Annotated[
+        dict[str, Annotated[str, Field(max_length=512)]],
+        Field(
+            max_length=16,
+            description="What the preset needs to know: host (databricks, okta), account (snowflake), tenant (entra).",
+        ),
+    ] = {}
+
+
+class SecretKeyReference(Model):
+    """A key of a Secret in the same namespace."""
+
+    name: Annotated[str, Field(min_length=1, max_length=253, description="The Secret's name.")]
+    key: Annotated[str, Field(min_length=1, max_length=253, description="The key in its data.")] = "clientSecret"
+
+
+class Refresh(Model):
+    """When and how fast tokens are refreshed."""
+
+    percent_of_lifetime: Annotated[
+        int, Field(ge=10, le=95, description="Refresh after this share of an access token's lifetime, in percent.")
+    ] = 70
+    requests_per_second: Annotated[
+        int, Field(ge=1, le=1000, description="The budget of requests to this provider's token endpoint.")
+    ] = 20
+
+
+class Subject(Model):
+    """Who authorized, as the provider says it, and whether it must be the portal's user."""
+
+    source: Annotated[
+        Literal["None", "IDToken", "AccessToken"],
+        Field(description="Where the provider says who authorized: the ID token, or the access token when it is a JWT."),
+    ] = "None"
+    claim: Annotated[str, Field(min_length=1, max_length=253, description="The claim that holds the name.")] = "sub"
+    must_match_username: Annotated[
+        bool, Field(description="Refuse a grant whose subject is not the username of the UserCredential.")
+    ] = True
+
+
+class SecretReference(Model):
+    """A Secret in the same namespace."""
+
+    name: Annotated[str, Field(min_length=1, max_length=253, description="The Secret's name.")]
+
+
+class ServiceAccount(Model):
+    """The least-privilege account that serves whoever has no credential, and Cube's background work."""
+
+    secret_ref: Annotated[SecretReference, Field(description="The Secret that holds it, beside Cube.")]
+    env: Annotated[
+        dict[str, Annotated[str, Field(min_length=1, max_length=253)]],
+        Field(
+            min_length=1,
+            max_length=32,
+            description="Environment variables of the Cube container, each with the key of the Secret that fills it.",
+        ),
+        rules(
+            Rule(
+                "self.all(name, name.matches('^[A-Za-z_][A-Za-z0-9_]*$'))",
+                "each key must be the name of an environment variable, such as CUBEJS_DB_DATABRICKS_TOKEN",
+            )
+        ),
+    ]
+
+
+class Access(Model):
+    """Who may connect. Empty means everybody who can log in to the portal."""
+
+    users: Annotated[list[Annotated[str, Field(max_length=253)]], Field(max_length=1024, description="Usernames.")] = []
+    groups: Annotated[
+        list[Annotated[str, Field(max_length=253)]], Field(max_length=256, description="Groups from the portal's log-in.")
+    ] = []
+
+
+class Resolvers(Model):
+    """Whose pods may resolve this app's credentials."""
+
+    service_accounts: Annotated[
+        list[Annotated[str, Field(max_length=253)]],
+        Field(max_length=64, description="Service accounts of this namespace. Empty means all of them."),
+    ] = []
+
+
+class OAuthAppSpec(Model):
+    """What the administrator registered at the provider."""
+
+    display_name: Annotated[str, Field(max_length=80, description="The name people see in the portal.")] = ""
+    data_source: Annotated[
+        str | None,
+        Field(
+            max_length=63,
+            description="The key under securityContext.cubeCloud.userCredentials. "
+            "By default the preset's documented key (databricks, snowflake), otherwise the resource's name.",
+        ),
+        rules(
+            Rule(
+                "self.matches('^[A-Za-z_][A-Za-z0-9_]*$')",
+                "must be an identifier (letters, digits and _, not starting with a digit), because configurations "
+                "read it as userCredentials.<dataSource>; write for example my_warehouse",
+            )
+        ),
+    ] = None
+    provider: Annotated[Provider, Field(description="A preset with its parameters; generic by default.")] = Provider()
+    issuer_url: Annotated[
+        Url | None, Field(description="The provider's issuer: endpoints are discovered there (OpenID discovery, RFC 8414).")
+    ] = None
+    authorization_url: Annotated[Url | None, Field(description="The authorization endpoint (RFC 6749, section 3.1).")] = None
+    token_url: Annotated[Url | None, Field(description="The token endpoint (RFC 6749, section 3.2).")] = None
+    revocation_url: Annotated[Url | None, Field(description="The revocation endpoint (RFC 7009).")] = None
+    client_id: Annotated[
+        str,
+        Field(max_length=1024, description="The client ID that the provider gave."),
+        rules(Rule("self != ''", "must not be empty; copy the client ID that the provider showed when you registered")),
+    ]
+    client_secret_ref: Annotated[
+        SecretKeyReference | None,
+        Field(
+            description="The client secret. The Secret must consent by the label cubeoauth.dev/oauth-client: <this app>."
+        ),
+    ] = None
+    client_authentication: Annotated[
+        ClientAuthentication | None,
+        Field(
+            description="How the client authenticates at the token endpoint. "
+            "By default the preset's way, or none when there is no clientSecretRef."
+        ),
+    ] = None
+    scopes: Annotated[
+        list[Annotated[str, Field(max_length=256)]],
+        Field(max_length=64, description="The scopes to ask for. By default the preset's."),
+        rules(
+            Rule(
+                "self.all(scope, scope.matches('^[!#-\\\\[\\\\]-~]+$'))",
+                "each item must be one scope without spaces (RFC 6749, section 3.3); write two scopes as two list items",
+            )
+        ),
+    ] = []
+    pkce: Annotated[bool, Field(description="Use PKCE with S256 (RFC 7636).")] = True
+    authorization_parameters: Annotated[
+        Parameters, Field(description="Extra parameters of the authorization request, such as resource or prompt.")
+    ] = {}
+    token_parameters: Annotated[Parameters, Field(description="Extra parameters when a code is exchanged.")] = {}
+    refresh_parameters: Annotated[Parameters, Field(description="Extra parameters when a token is refreshed.")] = {}
+    refresh: Annotated[Refresh, Field(description="When and how fast tokens are refreshed.")] = Refresh()
+    default_token_lifetime_seconds: Annotated[
+        int, Field(ge=30, le=31536000, description="An access token's lifetime when the provider does not say one.")
+    ] = 3600
+    subject: Annotated[Subject, Field(description="Where the provider says who authorized.")] = Subject()
+    service_account: Annotated[
+        ServiceAccount | None, Field(description="What serves those who have no credential.")
+    ] = None
+    fallback: Annotated[
+        Literal["ServiceAccount", "Deny"],
+        Field(description="What a person without a credential gets: the service account, or a sentence with the link."),
+    ] = "ServiceAccount"
+    access: Annotated[Access, Field(description="Who may connect.")] = Access()
+    resolvers: Annotated[Resolvers, Field(description="Whose pods may resolve credentials of this app.")] = Resolvers()
+
+
+class CredentialCounts(Model):
+    """How many UserCredentials of this app are in each state."""
+
+    active: Annotated[int, Field(description="Connected.")] = 0
+    pending: Annotated[int, Field(description="Not authorized yet.")] = 0
+    expired: Annotated[int, Field(description="To be authorized again.")] = 0
+    revoked: Annotated[int, Field(description="Suspended, or revoked at the provider.")] = 0
+
+
+class OAuthAppStatus(Model):
+    """What the controller found out."""
+
+    observed_generation: Annotated[int | None, Field(description="The generation this status was decided for.")] = None
+    redirect_uri: Annotated[
+        str | None, Field(description="Register this at the provider; one per app (RFC 9700, section 4.4).")
+    ] = None
+    data_source: Annotated[str | None, Field(description="The key under userCredentials, with defaults applied.")] = None
+    issuer: Annotated[str | None, Field(description="The issuer that answers must name (RFC 9207), when known.")] = None
+    authorization_url: Annotated[str | None, Field(description="The authorization endpoint in use.")] = None
+    token_url: Annotated[str | None, Field(description="The token endpoint in use.")] = None
+    revocation_url: Annotated[str | None, Field(description="The revocation endpoint in use, when there is one.")] = None
+    scopes: Annotated[list[str] | None, Field(description="The scopes asked for, with defaults applied.")] = None
+    authorization_parameters: Annotated[
+        dict[str, str] | None, Field(description="Extra parameters of the authorization request, with defaults applied.")
+    ] = None
+    credentials: Annotated[CredentialCounts | None, Field(description="Counts by state.")] = None
+    conditions: Annotated[tuple[Condition, ...], Field(description="Ready says whether people can connect.")] = ()
+
+
+@rules(
+    Rule(
+        "size(self.metadata.name) <= 63",
+        "metadata.name must have 63 characters or fewer, because it becomes a label; choose a shorter name",
+    )
+)
+class OAuthApp(Model):
+    """An OAuth client at a data source's provider; people connect to it in the portal."""
+
+    metadata: ObjectMeta
+    spec: Annotated[
+        OAuthAppSpec,
+        Field(description="What the administrator registered at the provider."),
+        rules(
+            Rule(
+                "!(self.provider.name in ['generic', 'trino']) || has(self.issuerURL) || "
+                "(has(self.authorizationURL) && has(self.tokenURL))",
+                "spec must say where to authorize: set spec.issuerURL (endpoints are discovered there), "
+                "or both spec.authorizationURL and spec.tokenURL, or choose a preset in spec.provider.name",
+            ),
+            Rule(
+                "self.provider.name in ['generic', 'google', 'trino'] || "
+                "(has(self.provider.parameters) && size(self.provider.parameters) > 0)",
+                "spec.provider.parameters must hold what the preset needs: "
+                "host for databricks and okta, account for snowflake, tenant for entra",
+            ),
+            Rule(
+                "!has(self.clientAuthentication) || self.clientAuthentication == 'none' || has(self.clientSecretRef)",
+                "spec.clientSecretRef is needed for this spec.clientAuthentication; name the Secret that holds the client "
+                "secret (or the private key), or write clientAuthentication: none for a public client",
+            ),
+        ),
+    ]
+    status: Annotated[OAuthAppStatus, Field(description="What the controller found out.")] = OAuthAppStatus()
+
+    @property
+    def title(self) -> str:
+        """The name people see."""
+        return self.spec.display_name or self.metadata.name

@@ -1,0 +1,177 @@
+"""The Secrets of ours: what lies in them, typed, and how they are written for the API server.
+
+A token Secret holds a readable ``record`` (who, from where, until when; nothing secret) beside two encrypted values.
+``keyring.py`` makes and opens those; nothing here ever sees a token.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from typing import Any, Self
+
+from cube_oauth.resources.meta import Model, ObjectMeta, Time
+from cube_oauth.resources.names import (
+    APP_LABEL,
+    GRANT_SECRET_TYPE,
+    KIND_LABEL,
+    MANAGED_BY,
+    MANAGED_BY_LABEL,
+    NAMESPACE_LABEL,
+    TOKEN_SECRET_TYPE,
+    token_secret_name,
+)
+
+
+class Reference(Model):
+    """One object, by name and by UID: a re-created one is another."""
+
+    namespace: str
+    name: str
+    uid: str
+
+
+class TokenRecord(Model):
+    """What is known of a sign-in and its current tokens. Readable; nothing in it is secret."""
+
+    credential: Reference
+    app: Reference
+    username: str
+    token_url: str
+    """The token endpoint that issued the tokens; they are sent nowhere else."""
+    revocation_url: str | None = None
+    client_id: str
+    grant: str
+    """Names one sign-in; stays through refreshes, so that caches are kept per identity and not per token."""
+    revision: int
+    """Grows by one with each new access token."""
+    subject: str | None = None
+    scopes: tuple[str, ...] = ()
+    issued_at: Time
+    expires_at: Time
+    refresh_token_expires_at: Time | None = None
+    ended: str | None = None
+    """The reason why no refresh can succeed any more (for example ``InvalidGrant``), or None."""
+    refreshed_for_rejection: int | None = None
+    """The revision that the warehouse refused and for which a refresh was forced, so that it is forced once."""
+
+
+class Claim(Model):
+    """The right to redeem one refresh token once: written by compare-and-swap before redeeming."""
+
+    id: str
+    refresh_token_hash: str
+    deadline: Time
+
+
+def encode(data: dict[str, str | None]) -> dict[str, str]:
+    """``data`` of a Secret: base64, absent keys left out."""
+    return {key: base64.b64encode(value.encode()).decode() for key, value in data.items() if value is not None}
+
+
+def decode(secret: dict[str, Any]) -> dict[str, str]:
+    """The opposite of ``encode``; values that are no UTF-8 are left out."""
+    decoded = {}
+    for key, value in (secret.get("data") or {}).items():
+        try:
+            decoded[key] = base64.b64decode(value).decode()
+        except ValueError:
+            continue
+    return decoded
+
+
+def _compact(model: Model) -> str:
+    return json.dumps(model.to_json(), separators=(",", ":"), sort_keys=True)
+
+
+@dataclass(frozen=True)
+class TokenSecret:
+    """The Secret of one UserCredential's tokens, in the token namespace."""
+
+    record: TokenRecord
+    claim: Claim | None = None
+    access_token: str | None = None
+    """JWE under the access ring; None once it has ended."""
+    refresh_token: str | None = None
+    """JWE under the refresh ring; None when the provider gave none, or it has ended."""
+    resource_version: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The Secret's name."""
+        return token_secret_name(self.record.credential.uid)
+
+    @classmethod
+    def from_kubernetes(cls, secret: dict[str, Any]) -> Self:
+        """Read a Secret. Raises ValueError when it is not one of ours or damaged (the message names it)."""
+        meta = ObjectMeta.model_validate(secret["metadata"])
+        data = decode(secret)
+        try:
+            record = TokenRecord.model_validate_json(data["record"])
+            claim = Claim.model_validate_json(data["claim"]) if "claim" in data else None
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"Secret {meta.namespace}/{meta.name} holds no readable token record") from error
+        return cls(record, claim, data.get("accessToken"), data.get("refreshToken"), meta.resource_version or None)
+
+    def to_kubernetes(self, namespace: str) -> dict[str, Any]:
+        """The whole Secret; with ``resource_version`` an update of it conflicts when somebody else wrote in between."""
+        reference = self.record.credential
+        metadata: dict[str, Any] = {
+            "name": self.name,
+            "namespace": namespace,
+            "labels": {
+                KIND_LABEL: "token",
+                MANAGED_BY_LABEL: MANAGED_BY,
+                NAMESPACE_LABEL: reference.namespace,
+                APP_LABEL: self.record.app.name,
+            },
+        }
+        if self.resource_version:
+            metadata["resourceVersion"] = self.resource_version
+        return {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "type": TOKEN_SECRET_TYPE,
+            "metadata": metadata,
+            "data": encode(
+                {
+                    "record": _compact(self.record),
+                    "claim": _compact(self.claim) if self.claim else None,
+                    "accessToken": self.access_token,
+                    "refreshToken": self.refresh_token,
+                }
+            ),
+        }
+
+
+class Grant(Model):
+    """An authorization code on its way from the portal to the controller (sealed; the portal cannot read it back)."""
+
+    credential: Reference
+    app: Reference
+    username: str
+    groups: tuple[str, ...] = ()
+    code: str
+    code_verifier: str | None = None
+    redirect_uri: str
+    nonce: str | None = None
+    token_url: str
+    """The token endpoint the person was told of; a code is redeemed nowhere else."""
+    client_id: str
+    issued_at: Time
+
+
+def grant_secret(name: str, namespace: str, sealed: str) -> dict[str, Any]:
+    """The grant Secret: ``sealed`` is the Grant as JWE to the controller's public key."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": GRANT_SECRET_TYPE,
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "labels": {KIND_LABEL: "grant", MANAGED_BY_LABEL: MANAGED_BY},
+        },
+        "data": encode({"grant": sealed}),
+    }
