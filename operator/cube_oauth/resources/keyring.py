@@ -111,9 +111,7 @@ class SealingKey:
     def seal(self, value: SecretStr) -> str:
         """``value`` as a compact JWE that only the private key opens."""
         key = self.keys.keys[0]
-        return jwe.encrypt_compact(
-            _header(_SEALED, str(key.kid), None), value.get_secret_value(), key, registry=_REGISTRY
-        )
+        return jwe.encrypt_compact(_header(_SEALED, str(key.kid), None), value.get_secret_value(), key, registry=_REGISTRY)
 
     def open(self, value: str) -> SecretStr:
         """The opposite of ``seal``. Raises SealError."""

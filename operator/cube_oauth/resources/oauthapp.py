@@ -50,8 +50,7 @@ Parameters = Annotated[
     rules(
         Rule(
             f"self.all(name, !(name in {_RESERVED}))",
-            "must not contain a parameter that the protocol sets itself (client_id, redirect_uri, state, code …); "
-            "remove it",
+            "must not contain a parameter that the protocol sets itself (client_id, redirect_uri, state, code …); remove it",
         )
     ),
 ]
@@ -60,9 +59,7 @@ Parameters = Annotated[
 class Provider(Model):
     """Which provider this is."""
 
-    name: Annotated[Preset, Field(description="A preset, or generic for any other OAuth 2.0 or OpenID provider.")] = (
-        Preset.GENERIC
-    )
+    name: Annotated[Preset, Field(description="A preset, or generic for any other OAuth 2.0 or OpenID provider.")] = Preset.GENERIC
     parameters: Annotated[
         dict[str, Annotated[str, Field(max_length=512)]],
         Field(
@@ -134,7 +131,8 @@ class Access(Model):
 
     users: Annotated[list[Annotated[str, Field(max_length=253)]], Field(max_length=1024, description="Usernames.")] = []
     groups: Annotated[
-        list[Annotated[str, Field(max_length=253)]], Field(max_length=256, description="Groups from the portal's log-in.")
+        list[Annotated[str, Field(max_length=253)]],
+        Field(max_length=256, description="Groups from the portal's log-in."),
     ] = []
 
 
@@ -168,7 +166,8 @@ class OAuthAppSpec(Model):
     ] = None
     provider: Annotated[Provider, Field(description="A preset with its parameters; generic by default.")] = Provider()
     issuer_url: Annotated[
-        Url | None, Field(description="The provider's issuer: endpoints are discovered there (OpenID discovery, RFC 8414).")
+        Url | None,
+        Field(description="The provider's issuer: endpoints are discovered there (OpenID discovery, RFC 8414)."),
     ] = None
     authorization_url: Annotated[Url | None, Field(description="The authorization endpoint (RFC 6749, section 3.1).")] = None
     token_url: Annotated[Url | None, Field(description="The token endpoint (RFC 6749, section 3.2).")] = None
@@ -180,9 +179,7 @@ class OAuthAppSpec(Model):
     ]
     client_secret_ref: Annotated[
         SecretKeyReference | None,
-        Field(
-            description="The client secret. The Secret must consent by the label cubeoauth.dev/oauth-client: <this app>."
-        ),
+        Field(description="The client secret. The Secret must consent by the label cubeoauth.dev/oauth-client: <this app>."),
     ] = None
     client_authentication: Annotated[
         ClientAuthentication | None,
@@ -212,9 +209,7 @@ class OAuthAppSpec(Model):
         int, Field(ge=30, le=31536000, description="An access token's lifetime when the provider does not say one.")
     ] = 3600
     subject: Annotated[Subject, Field(description="Where the provider says who authorized.")] = Subject()
-    service_account: Annotated[
-        ServiceAccount | None, Field(description="What serves those who have no credential.")
-    ] = None
+    service_account: Annotated[ServiceAccount | None, Field(description="What serves those who have no credential.")] = None
     fallback: Annotated[
         Literal["ServiceAccount", "Deny"],
         Field(description="What a person without a credential gets: the service account, or a sentence with the link."),
@@ -246,7 +241,8 @@ class OAuthAppStatus(Model):
     revocation_url: Annotated[str | None, Field(description="The revocation endpoint in use, when there is one.")] = None
     scopes: Annotated[list[str] | None, Field(description="The scopes asked for, with defaults applied.")] = None
     authorization_parameters: Annotated[
-        dict[str, str] | None, Field(description="Extra parameters of the authorization request, with defaults applied.")
+        dict[str, str] | None,
+        Field(description="Extra parameters of the authorization request, with defaults applied."),
     ] = None
     credentials: Annotated[CredentialCounts | None, Field(description="Counts by state.")] = None
     conditions: Annotated[tuple[Condition, ...], Field(description="Ready says whether people can connect.")] = ()

@@ -52,6 +52,7 @@ class rules:  # noqa: N801 - reads as a word beside Field(...)
         self._validations = [{"rule": rule.rule, "message": rule.message} for rule in rules]
 
     def __call__(self, model: T) -> T:
+        """As a decorator: the rules are about the whole model."""
         model.model_config["json_schema_extra"] = {VALIDATIONS: self._validations}  # type: ignore[attr-defined]
         model.model_rebuild(force=True)  # type: ignore[attr-defined]
         return model

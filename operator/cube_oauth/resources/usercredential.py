@@ -110,6 +110,4 @@ class UserCredential(Model):
 
     metadata: ObjectMeta
     spec: Annotated[UserCredentialSpec, Field(description="Whose credential, and for what.")]
-    status: Annotated[UserCredentialStatus, Field(description="Where the credential is in its life.")] = (
-        UserCredentialStatus()
-    )
+    status: Annotated[UserCredentialStatus, Field(description="Where the credential is in its life.")] = UserCredentialStatus()

@@ -1,0 +1,145 @@
+"""A local copy of some objects, kept current by list and watch (the informer pattern).
+
+Used for Secrets, which never go through kopf (it would watch all of them and copy them into annotations), and for custom resources
+in processes that only read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from cube_oauth.kube.api import Api, KubeError, Object, Resource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Key = tuple[str, str]
+"""Namespace and name."""
+
+WATCH_SECONDS = 240
+"""A watch is ended by the server after this time and begun anew, so that one that went blind does not stay so."""
+SILENCE_SECONDS = WATCH_SECONDS + 30
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 15.0
+GONE = 410
+
+
+class Mirror(Generic[T]):
+    """The objects of one kind in one namespace (or all), read by ``parse``, with a callback for each change.
+
+    ``parse`` raising ValueError means: not for us; the object is left out and logged by name. ``changed(key, new, old)`` is called in
+    the event loop after the copy was updated; ``new`` is None when the object is gone, ``old`` is None when it is new.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        resource: Resource,
+        parse: Callable[[Object], T],
+        *,
+        namespace: str | None = None,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
+        changed: Callable[[Key, T | None, T | None], Any] | None = None,
+    ) -> None:
+        self.objects: dict[Key, T] = {}
+        self.synced = asyncio.Event()
+        self._api = api
+        self._resource = resource
+        self._parse = parse
+        self._path = resource.path(namespace)
+        self._query = {key: value for key, value in (("labelSelector", label_selector), ("fieldSelector", field_selector)) if value}
+        self._changed = changed or (lambda *_: None)
+
+    def __getitem__(self, key: Key) -> T:
+        return self.objects[key]
+
+    def get(self, key: Key) -> T | None:
+        """The object, or None."""
+        return self.objects.get(key)
+
+    async def run(self) -> None:
+        """Keep the copy current until cancelled. A failure is logged and retried; the copy stays as it was meanwhile."""
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                version = await self._list()
+                pause = FIRST_PAUSE
+                await self._follow(version)
+            except KubeError as error:
+                log.warning("watch interrupted", extra={"resource": self._resource.plural, "error": str(error)})
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _list(self) -> str:
+        """Take the whole list over. What is missing in it is gone: only a complete list says so."""
+        found: dict[Key, Object] = {}
+        query = {**self._query, "limit": "500"}
+        while True:
+            answer = await self._api.request("GET", self._path, query=query, request_timeout=60)
+            found.update({_key(item): item for item in answer.get("items", [])})
+            meta = answer.get("metadata", {})
+            if not meta.get("continue"):
+                break
+            query["continue"] = meta["continue"]
+        for key in [key for key in self.objects if key not in found]:
+            self._take(key, None)
+        for key, item in found.items():
+            self._take(key, item)
+        self.synced.set()
+        return str(meta.get("resourceVersion", ""))
+
+    async def _follow(self, version: str) -> None:
+        """Watch from ``version`` on, again and again, until the server has forgotten it."""
+        while True:
+            query = {
+                **self._query,
+                "watch": "true",
+                "allowWatchBookmarks": "true",
+                "resourceVersion": version,
+                "timeoutSeconds": str(WATCH_SECONDS),
+            }
+            async for event in self._api.lines(self._path, query, SILENCE_SECONDS):
+                item = event.get("object", {})
+                if event.get("type") == "ERROR":
+                    if item.get("code") == GONE:
+                        return
+                    raise KubeError(int(item.get("code") or 0), str(item.get("reason")), f"WATCH {self._path}")
+                version = item["metadata"]["resourceVersion"]
+                if event["type"] != "BOOKMARK":
+                    self._take(_key(item), None if event["type"] == "DELETED" else item)
+
+    def _take(self, key: Key, item: Object | None) -> None:
+        new: T | None = None
+        if item is not None:
+            try:
+                new = self._parse(item)
+            except ValueError:
+                log.exception("object left out", extra={"resource": self._resource.plural, "object": "/".join(key)})
+        old = self.objects.pop(key, None)
+        if new is not None:
+            self.objects[key] = new
+        if new is not None or old is not None:
+            self._changed(key, new, old)
+
+
+def _key(item: Mapping[str, Any]) -> Key:
+    meta = item["metadata"]
+    return meta.get("namespace", ""), meta["name"]
+
+
+async def run_together(*mirrors: Mirror[Any]) -> None:
+    """Keep several copies current until cancelled."""
+    async with asyncio.TaskGroup() as group:
+        for mirror in mirrors:
+            group.create_task(mirror.run())
+
+
+async def all_synced(*mirrors: Mirror[Any]) -> None:
+    """Wait until every copy was filled once."""
+    for mirror in mirrors:
+        await mirror.synced.wait()

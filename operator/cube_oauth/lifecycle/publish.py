@@ -1,0 +1,172 @@
+"""What to write after the network: the next Secret, and the status."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from cube_oauth.lifecycle.decide import Observed, blocked, can_refresh, refresh_at, state_of
+from cube_oauth.lifecycle.reasons import SENTENCES, Reason
+from cube_oauth.resources.meta import Condition, settle
+from cube_oauth.resources.secrets import Claim, Reference, TokenRecord, TokenSecret
+from cube_oauth.resources.usercredential import State, UserCredentialStatus, username_problem
+
+if TYPE_CHECKING:
+    from cube_oauth.resources.meta import ObjectMeta
+
+LONGEST_LIFETIME = timedelta(days=365)
+AUTHORIZED = "Authorized"
+"""The condition that says how the last authorization went; kept until the next one."""
+
+
+@dataclass(frozen=True)
+class Issued:
+    """What a provider answered, already encrypted."""
+
+    access_token: str
+    refresh_token: str | None
+    issued_at: datetime
+    expires_in: timedelta | None
+    """None: the provider did not say; the app's default applies."""
+    refresh_token_expires_in: timedelta | None = None
+    subject: str | None = None
+    scopes: tuple[str, ...] = ()
+
+
+def reference(meta: ObjectMeta) -> Reference:
+    """An object by name and UID."""
+    return Reference(namespace=meta.namespace, name=meta.name, uid=meta.uid)
+
+
+def _lifetime(issued: Issued, default_seconds: int) -> timedelta:
+    lifetime = issued.expires_in or timedelta(seconds=default_seconds)
+    return min(max(lifetime, timedelta(seconds=1)), LONGEST_LIFETIME)
+
+
+def _refresh_end(issued: Issued, before: datetime | None) -> datetime | None:
+    if issued.refresh_token_expires_in is None:
+        return before
+    return issued.issued_at + min(issued.refresh_token_expires_in, LONGEST_LIFETIME * 10)
+
+
+def granted(observed: Observed, issued: Issued, grant: str, token_url: str, revocation_url: str | None) -> TokenSecret:
+    """The Secret after a new sign-in: nothing of an older sign-in stays but the count of revisions."""
+    app, old = observed.app, observed.token
+    if app is None:
+        raise ValueError("a grant needs its OAuthApp")
+    record = TokenRecord(
+        credential=reference(observed.credential.metadata),
+        app=reference(app.metadata),
+        username=observed.credential.spec.username,
+        token_url=token_url,
+        revocation_url=revocation_url,
+        client_id=app.spec.client_id,
+        grant=grant,
+        revision=(old.record.revision if old else 0) + 1,
+        subject=issued.subject,
+        scopes=issued.scopes,
+        issued_at=issued.issued_at,
+        expires_at=issued.issued_at + _lifetime(issued, app.spec.default_token_lifetime_seconds),
+        refresh_token_expires_at=_refresh_end(issued, None),
+    )
+    return TokenSecret(record, None, issued.access_token, issued.refresh_token, old.resource_version if old else None)
+
+
+def claimed(token: TokenSecret, claim: Claim) -> TokenSecret:
+    """The Secret with the right to redeem its refresh token once."""
+    return replace(token, claim=claim)
+
+
+def refreshed(token: TokenSecret, issued: Issued, default_seconds: int, for_rejection: int | None = None) -> TokenSecret:
+    """The Secret after a refresh. An answer without a refresh token keeps the old one (RFC 6749, section 6)."""
+    record = token.record.model_copy(
+        update={
+            "revision": token.record.revision + 1,
+            "subject": issued.subject or token.record.subject,
+            "scopes": issued.scopes or token.record.scopes,
+            "issued_at": issued.issued_at,
+            "expires_at": issued.issued_at + _lifetime(issued, default_seconds),
+            "refresh_token_expires_at": _refresh_end(issued, token.record.refresh_token_expires_at),
+            "refreshed_for_rejection": for_rejection,
+        }
+    )
+    return replace(
+        token,
+        record=record,
+        claim=None,
+        access_token=issued.access_token,
+        refresh_token=issued.refresh_token or token.refresh_token,
+    )
+
+
+def ended(token: TokenSecret, reason: str) -> TokenSecret:
+    """The Secret after the provider refused the refresh token for good: it is of no use any more."""
+    return replace(token, record=token.record.model_copy(update={"ended": reason}), claim=None, refresh_token=None)
+
+
+def without_access_token(token: TokenSecret) -> TokenSecret:
+    """The Secret once the access token has ended."""
+    return replace(token, access_token=None)
+
+
+def status(observed: Observed, authorize_url: str, now: datetime) -> UserCredentialStatus:
+    """The whole status, from what is there now. ``demand`` is the broker's and left out."""
+    state, reason = state_of(observed, now)
+    token = observed.token
+    record = token.record if token else None
+    active = state is State.ACTIVE
+    refreshes = record is not None and can_refresh(observed) and not blocked(observed)
+    app = observed.app
+    return UserCredentialStatus(
+        observed_generation=observed.credential.metadata.generation,
+        state=state,
+        authorize_url=authorize_url,
+        expires_at=record.expires_at if record else None,
+        refresh_at=refresh_at(record, app.spec.refresh.percent_of_lifetime, observed.credential.metadata.uid)
+        if record and app and refreshes
+        else None,
+        refresh_token_expires_at=record.refresh_token_expires_at if record and token and token.refresh_token else None,
+        last_refreshed_at=record.issued_at if record else None,
+        revision=record.revision if record else None,
+        subject=record.subject if record else None,
+        scopes=list(record.scopes) if record and record.scopes else None,
+        conditions=settle(
+            (_ready(observed), _active(observed, reason, active=active), *_kept(observed)),
+            observed.credential.status.conditions,
+            now,
+        ),
+    )
+
+
+def _kept(observed: Observed) -> tuple[Condition, ...]:
+    return tuple(condition for condition in observed.credential.status.conditions if condition.type == AUTHORIZED)
+
+
+def _ready(observed: Observed) -> Condition:
+    """``Ready`` says reconciled, so that nothing waits for a person (kstatus); only a bad resource is not ready."""
+    bad = blocked(observed)
+    generation = observed.credential.metadata.generation
+    if bad in (Reason.INVALID_USERNAME, Reason.DUPLICATE, Reason.APP_NOT_FOUND):
+        return Condition(type="Ready", status="False", reason=bad, message=_sentence(bad, observed), observed_generation=generation)
+    return Condition(type="Ready", status="True", reason="Reconciled", message="Reconciled.", observed_generation=generation)
+
+
+def _active(observed: Observed, reason: str, *, active: bool) -> Condition:
+    message = _sentence(reason, observed)
+    token = observed.token
+    if active and token and not can_refresh(observed):
+        why = token.record.ended or (Reason.NO_REFRESH_TOKEN if token.refresh_token is None else None)
+        message = f"Connected until status.expiresAt, then: {_sentence(why or Reason.APP_NOT_READY, observed)}"
+    return Condition(
+        type="Active",
+        status="True" if active else "False",
+        reason=reason,
+        message=message,
+        observed_generation=observed.credential.metadata.generation,
+    )
+
+
+def _sentence(reason: str, observed: Observed) -> str:
+    sentence = SENTENCES.get(reason, "The person authorizes again at status.authorizeURL.")
+    return sentence.format(detail=username_problem(observed.credential.spec.username))

@@ -1,0 +1,40 @@
+"""The stable reasons of a credential: the same word in condition, event, log, metric and in the answer to Cube."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a credential is as it is. The sentences are in ``SENTENCES``."""
+
+    ACTIVE = "Active"
+    NOT_CONNECTED = "NotConnected"
+    EXPIRED = "Expired"
+    SUSPENDED = "Suspended"
+    REVOKED = "Revoked"
+    DUPLICATE = "Duplicate"
+    INVALID_USERNAME = "InvalidUsername"
+    APP_NOT_FOUND = "AppNotFound"
+    APP_NOT_READY = "AppNotReady"
+    CLIENT_CHANGED = "ClientChanged"
+    NO_REFRESH_TOKEN = "NoRefreshToken"  # noqa: S105 - a reason, no token
+    UNDECIPHERABLE = "UndecipherableToken"
+
+
+SENTENCES: dict[str, str] = {
+    Reason.ACTIVE: "Connected; the access token is refreshed in time.",
+    Reason.NOT_CONNECTED: "Not connected yet: the person opens status.authorizeURL and authorizes.",
+    Reason.EXPIRED: "The access token ended: the person authorizes again at status.authorizeURL.",
+    Reason.SUSPENDED: "Withheld while spec.suspend is true.",
+    Reason.REVOKED: "The provider says that this sign-in is over: the person authorizes again at status.authorizeURL.",
+    Reason.DUPLICATE: "Another, older UserCredential names the same person and OAuthApp; delete this one.",
+    Reason.INVALID_USERNAME: "spec.username cannot name a person: {detail}.",
+    Reason.APP_NOT_FOUND: "There is no OAuthApp of this name in this namespace: create it, or correct spec.oauthAppRef.",
+    Reason.APP_NOT_READY: "The OAuthApp cannot be used now; its Ready condition says why.",
+    Reason.CLIENT_CHANGED: "The OAuthApp's client ID or token endpoint changed, and tokens are sent to no other place than they "
+    "came from: the person authorizes again at status.authorizeURL.",
+    Reason.NO_REFRESH_TOKEN: "The provider gave no refresh token, so this access token is the last; ask for a scope such as "
+    "offline_access in spec.scopes.",
+    Reason.UNDECIPHERABLE: "The key ring does not hold the key of the stored token: the person authorizes again.",
+}
