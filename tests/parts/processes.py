@@ -43,9 +43,7 @@ def free_port(wanted: int | None = None) -> int:
 class Process:
     """A program in a session of its own, its output in a file; leaving the `with` block ends it and its children."""
 
-    def __init__(
-        self, name: str, command: Sequence[str], *, log: Path, env: Mapping[str, str], cwd: Path | None = None
-    ):
+    def __init__(self, name: str, command: Sequence[str], *, log: Path, env: Mapping[str, str], cwd: Path | None = None):
         self.name = name
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)

@@ -197,9 +197,7 @@ class Control:
         return self._call("PATCH", "/lifetimes", seconds)
 
     def _fault(self, times: int, **fault: Any) -> None:
-        self._call(
-            "PUT", "/fault", {"times": times} | {name: value for name, value in fault.items() if value is not None}
-        )
+        self._call("PUT", "/fault", {"times": times} | {name: value for name, value in fault.items() if value is not None})
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:
         answer = web.request(method, self.url + path, body=json.dumps(body).encode() if body is not None else None)

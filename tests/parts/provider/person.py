@@ -50,14 +50,14 @@ class _Person:
         try:
             with self._opener.open(request, timeout=30) as answer:
                 return answer.url, answer.read().decode()
-        except _Arrived as arrived:
+        except _ArrivedError as arrived:
             return arrived.url, ""
         except urllib.error.HTTPError as refusal:
             with refusal:
                 return refusal.url, refusal.read().decode()
 
 
-class _Arrived(Exception):
+class _ArrivedError(Exception):
     def __init__(self, url: str):
         super().__init__(url)
         self.url = url
@@ -66,10 +66,11 @@ class _Arrived(Exception):
 class _Stop(urllib.request.HTTPRedirectHandler):
     until = ""
 
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        if newurl.startswith(self.until):
-            raise _Arrived(newurl)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+    def redirect_request(self, *request: Any) -> Any:
+        url = request[-1]
+        if url.startswith(self.until):
+            raise _ArrivedError(url)
+        return super().redirect_request(*request)
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""A real Trino that lets people in by JWT: locally with `Warehouse`, in a pod with `image_content` and `environment`."""
+"""A real Trino that lets people in by JWT: `Warehouse` runs it here; `image_content`, `environment` are for a pod."""
 
 import shutil
 import tempfile
@@ -18,7 +18,7 @@ CONTAINER_INTERNAL_PORT = 8080
 COPY_JARS = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies"
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """Trino did not let the caller in; `status` is 401 for a bad token."""
 
     def __init__(self, status: int, text: str):
@@ -26,7 +26,7 @@ class Refused(Exception):
         self.status = status
 
 
-class QueryFailed(Exception):
+class QueryFailedError(Exception):
     """Trino let the caller in, and the statement failed."""
 
 
@@ -119,7 +119,7 @@ def ready(base_url: str, ca: Path | None = None) -> bool:
 def query(base_url: str, token: str, sql: str, *, ca: Path | None = None, user: str | None = None) -> list[list[Any]]:
     """Run one statement as the token's subject and return its rows.
 
-    `user` is the name sent beside the token, as drivers do. Raises `Refused` or `QueryFailed`.
+    `user` is the name sent beside the token, as drivers do. Raises `RefusedError` or `QueryFailedError`.
     """
     headers = {"Authorization": f"Bearer {token}"} | ({"X-Trino-User": user} if user else {})
     answer = _answer(web.request("POST", f"{base_url}/v1/statement", body=sql.encode(), headers=headers, ca=ca))
@@ -132,17 +132,18 @@ def query(base_url: str, token: str, sql: str, *, ca: Path | None = None, user: 
 
 def _answer(answer: web.Answer) -> dict[str, Any]:
     if answer.status != 200:
-        raise Refused(answer.status, answer.text)
+        raise RefusedError(answer.status, answer.text)
     content = answer.json()
     if "error" in content:
-        raise QueryFailed(content["error"]["message"])
+        raise QueryFailedError(content["error"]["message"])
     return content
 
 
 class Warehouse:
     """Trino as a local process on 127.0.0.1, for the length of a `with` block.
 
-    It asks the issuer for its keys when it starts, so the issuer has to run by then. Without a certificate it makes one.
+    It asks the issuer for its keys when it starts, so the issuer has to run by then. It makes its own certificate when
+    it is given none.
     """
 
     def __init__(
