@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Self
 
+from cube_oauth.resources.keyring import binding
 from cube_oauth.resources.meta import Model, ObjectMeta, Time
 from cube_oauth.resources.names import (
     APP_LABEL,
@@ -55,6 +56,11 @@ class TokenRecord(Model):
     """The reason why no refresh can succeed any more (for example ``InvalidGrant``), or None."""
     refreshed_for_rejection: int | None = None
     """The revision that the warehouse refused and for which a refresh was forced, so that it is forced once."""
+
+    @property
+    def owner(self) -> str:
+        """What both ciphertexts are bound to (``Keyring.seal`` and ``open``): a token moved to somebody else does not open."""
+        return binding(self.app.namespace, self.app.name, self.credential.uid, self.username)
 
 
 class Claim(Model):
