@@ -22,7 +22,6 @@ async def serve(
     alive: Callable[[], str | None],
 ) -> AsyncIterator[None]:
     """Serve until the context ends. ``ready`` and ``alive`` give None, or in a sentence why not (then the answer is 503)."""
-
     app = web.Application()
     for path, check in (("/healthz", alive), ("/readyz", ready)):
         app.router.add_get(path, _probe(check))

@@ -99,7 +99,7 @@ class Installation:
     def named(self, suffix: str) -> str:
         """The name of one of the installation's own objects.
 
-        ``keys-access``, ``keys-refresh``, ``keys-grant``, ``keys-cookie``, ``ca``, ``broker-tls`` (Secrets), ``grant-key`` (ConfigMap),
-        ``controller`` (Lease).
+        ``keys-access``, ``keys-refresh``, ``keys-grant``, ``keys-cookie``, ``ca``, ``broker-tls`` (Secrets),
+        ``grant-key`` (ConfigMap), ``controller`` (Lease).
         """
         return f"{self.name}-{suffix}"

@@ -147,7 +147,11 @@ class Kind:
         return {
             "apiVersion": "apiextensions.k8s.io/v1",
             "kind": "CustomResourceDefinition",
-            "metadata": {"name": f"{self.plural}.{group}"},
+            "metadata": {
+                "name": f"{self.plural}.{group}",
+                # deleting a CRD deletes every credential, so uninstalling the chart leaves it
+                "annotations": {"helm.sh/resource-policy": "keep"},
+            },
             "spec": {
                 "group": group,
                 "scope": "Namespaced",

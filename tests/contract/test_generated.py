@@ -1,0 +1,40 @@
+"""What is generated is in step with what it is generated from."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cube_oauth.resources.__main__ import files
+from cube_oauth.resources.oauthapp import OAuthApp
+from cube_oauth.resources.usercredential import UserCredential
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("folder", ["crds", "charts/cube-oauth-operator/files/crds"])
+def test_the_crds_are_those_of_the_models(folder):
+    written = {path.name: path.read_text() for path in (ROOT / folder).glob("*.yaml")}
+    assert written == files(), "run `make crds` and commit the result"
+
+
+@pytest.mark.parametrize("name", files())
+def test_every_field_has_a_description(name):
+    def undescribed(schema, path):
+        for field, part in schema.get("properties", {}).items():
+            if field not in ("apiVersion", "kind", "metadata"):
+                if "description" not in part:
+                    yield f"{path}.{field}"
+                yield from undescribed(part, f"{path}.{field}")
+        if isinstance(schema.get("items"), dict):
+            yield from undescribed(schema["items"], f"{path}[]")
+
+    crd = yaml.safe_load(files()[name])
+    assert list(undescribed(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"], "")) == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "crds/examples").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_models_read_the_examples(path):
+    resource = yaml.safe_load(path.read_text())
+    model = {"OAuthApp": OAuthApp, "UserCredential": UserCredential}[resource["kind"]]
+    assert model.model_validate(resource).metadata.name == resource["metadata"]["name"]
