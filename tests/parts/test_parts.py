@@ -371,6 +371,13 @@ def project_that_knows(credentials, folder):
     return folder
 
 
+def test_the_documented_configuration_in_python_does_the_same(cube_environment, tmp_path):
+    project = cube.python_project(tmp_path / "project")
+
+    with cube.Cube(env=cube_environment | cube.PYTHON_ENVIRONMENT, project=project, folder=tmp_path) as running:
+        assert running.whoami("alice") == SERVICE
+
+
 def test_a_file_can_be_preloaded_into_cube(cube_environment, tmp_path):
     preload = tmp_path / "preload.cjs"
     preload.write_text("console.log(`preloaded into Node.js ${process.versions.node}`);")
@@ -388,7 +395,7 @@ def test_a_taken_port_is_refused():
 
 
 def test_stopping_a_program_stops_what_it_started(tmp_path):
-    script = "import subprocess, sys; print(subprocess.Popen(['sleep', '600']).pid, flush=True); sys.stdin.read(); import time; time.sleep(600)"
+    script = "import subprocess as s, time; print(s.Popen(['sleep', '600']).pid, flush=True); time.sleep(600)"
     log = tmp_path / "log"
     with Process("parent", [sys.executable, "-c", script], log=log, env={}) as parent:
         parent.wait_until(lambda: log.read_text().strip().isdigit(), seconds=20)

@@ -18,6 +18,7 @@ from tests.parts.processes import Process, free_port
 
 HERE = Path(__file__).parent
 PROJECT = HERE / "project"
+PYTHON_ENVIRONMENT = {"CUBE_NATIVE_PYTHON": "python3"}  # what the stand-in runs a cube.py with
 API_SECRET = "a secret for the tests' own API tokens"
 CONTAINER_FOLDER = "/opt/cube"
 CONTAINER_PROJECT = "/cube/conf"  # where Cube's own image has it
@@ -55,6 +56,13 @@ def prepare() -> Path:
     return folder
 
 
+def python_project(folder: Path) -> Path:
+    """Make a project with the documented cube.py instead of cube.js; it wants PYTHON_ENVIRONMENT."""
+    shutil.copytree(PROJECT, folder, ignore=shutil.ignore_patterns("cube.js"))
+    shutil.copy(HERE / "python/cube.py", folder)
+    return folder
+
+
 def warehouse_environment(
     *, host: str, port: int, ca: str, token: str | None, user: str = "cube-service-account"
 ) -> dict[str, str]:
@@ -74,7 +82,7 @@ def warehouse_environment(
         "CUBEJS_DB_SSL": "true",
         "CUBEJS_DB_SSL_CA": ca,
         "CUBEJS_DB_PRESTO_CATALOG": "system",
-        "CUBEJS_DB_SCHEMA": "runtime",
+        "CUBEJS_DB_NAME": "runtime",
         "CUBEJS_DB_USER": user,
         **({"CUBEJS_DB_TRINO_TOKEN": token} if token is not None else {}),
     }

@@ -18,7 +18,7 @@ module.exports = {
       host: process.env.CUBEJS_DB_HOST,
       port: process.env.CUBEJS_DB_PORT,
       catalog: process.env.CUBEJS_DB_PRESTO_CATALOG,
-      schema: process.env.CUBEJS_DB_SCHEMA,
+      schema: process.env.CUBEJS_DB_NAME,
       // Trino wants a name beside the token: the one it knows the user by
       user: oauthToken
         ? trinoCreds.subject ?? securityContext.cubeCloud.username
