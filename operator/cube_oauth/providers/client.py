@@ -1,0 +1,172 @@
+"""The OAuth client: every request to a provider is made here.
+
+authlib prepares the requests, aiohttp carries them. Nothing is stored and nothing is logged; whoever calls decides.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlencode
+
+from authlib.oauth2.rfc6749.parameters import prepare_token_request
+from authlib.oauth2.rfc7009 import prepare_revoke_token_request
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+
+from cube_oauth.providers.answers import HTTPAnswer, TokenAnswer, json_object, refuse, token_answer
+from cube_oauth.providers.authentication import ClientCredentials, authenticated
+from cube_oauth.providers.errors import (
+    INVALID_CLIENT,
+    INVALID_METADATA,
+    REFUSED_WITHOUT_REASON,
+    UNREADABLE_ANSWER,
+    Kind,
+    ProviderError,
+    error,
+    sort,
+)
+from cube_oauth.providers.transport import Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import timedelta
+
+    from pydantic import SecretStr
+
+    from cube_oauth.providers.endpoints import Endpoints
+
+_OK = 200
+_PROTOCOL = frozenset(
+    (
+        "client_assertion",
+        "client_assertion_type",
+        "client_id",
+        "client_secret",
+        "code",
+        "code_verifier",
+        "grant_type",
+        "redirect_uri",
+        "refresh_token",
+    )
+)
+
+
+def _form(grant_type: str, extra: Mapping[str, str], **own: str | None) -> str:
+    """A token request's body (RFC 6749, section 4.1.3). What the protocol sets wins over ``extra``."""
+    kept = {name: value for name, value in extra.items() if name not in _PROTOCOL and name not in own}
+    return str(prepare_token_request(grant_type, urlencode(kept), **own))
+
+
+class ProviderClient:
+    """Talks to all providers of the process; an async context manager, to be opened once.
+
+    Every method raises ProviderError, and only that, when the provider cannot be asked or refuses.
+    """
+
+    def __init__(self, transport: Transport | None = None) -> None:
+        self._transport = transport or Transport()
+
+    async def __aenter__(self) -> Self:
+        await self._transport.__aenter__()
+        return self
+
+    async def __aexit__(self, *problem: object) -> None:
+        await self._transport.__aexit__(*problem)
+
+    async def exchange_code(
+        self,
+        endpoints: Endpoints,
+        client: ClientCredentials,
+        *,
+        code: SecretStr,
+        redirect_uri: str,
+        code_verifier: SecretStr | None,
+        within: timedelta | None = None,
+    ) -> TokenAnswer:
+        """Exchange an authorization code (RFC 6749, section 4.1.3; RFC 7636, section 4.5). A code works once.
+
+        ``within`` replaces the total timeout.
+        """
+        body = _form(
+            "authorization_code",
+            endpoints.token_parameters,
+            redirect_uri=redirect_uri,
+            code=code.get_secret_value(),
+            code_verifier=code_verifier.get_secret_value() if code_verifier else None,
+        )
+        return await self._token(endpoints, client, body, within)
+
+    async def refresh(
+        self,
+        endpoints: Endpoints,
+        client: ClientCredentials,
+        refresh_token: SecretStr,
+        *,
+        within: timedelta | None = None,
+    ) -> TokenAnswer:
+        """Redeem a refresh token (RFC 6749, section 6), which may work once. ``within`` replaces the total timeout."""
+        body = _form("refresh_token", endpoints.refresh_parameters, refresh_token=refresh_token.get_secret_value())
+        return await self._token(endpoints, client, body, within)
+
+    async def client_credentials(
+        self,
+        endpoints: Endpoints,
+        client: ClientCredentials,
+        parameters: Mapping[str, str] | None = None,
+        *,
+        within: timedelta | None = None,
+    ) -> TokenAnswer:
+        """A token for the client itself (RFC 6749, section 4.4), for the scopes of ``endpoints``."""
+        body = _form("client_credentials", parameters or {}, scope=" ".join(endpoints.scopes))
+        return await self._token(endpoints, client, body, within)
+
+    async def revoke(self, endpoints: Endpoints, client: ClientCredentials, token: SecretStr, hint: str = "refresh_token") -> None:
+        """Revoke a token (RFC 7009). Nothing is done when the provider has no endpoint for that (``revocation_url``).
+
+        A provider that says the token is not valid (any more) has done what was asked for.
+        """
+        url = endpoints.revocation_url
+        if url is None:
+            return
+        body, _ = prepare_revoke_token_request(token.get_secret_value(), hint)
+        answer = await self._post(endpoints, client, url, str(body), None)
+        try:
+            refuse(answer)
+        except ProviderError as problem:
+            if problem.kind is not Kind.USER:
+                raise
+
+    async def document(self, url: str) -> dict[str, Any]:
+        """A JSON object that anybody may read: a discovery document, a key set."""
+        answer = await self._transport.get(url)
+        if answer.status != _OK:
+            reason = sort(answer.status, None)
+            raise error(REFUSED_WITHOUT_REASON if reason is INVALID_CLIENT else reason, retry_after=answer.retry_after)
+        found = json_object(answer.body)
+        if found is None:
+            raise error(UNREADABLE_ANSWER)
+        return found
+
+    async def fetch_jwks(self, jwks_url: str) -> KeySet:
+        """The provider's public keys (RFC 7517, section 5). Not kept: a log-in is rare, and keys rotate."""
+        found: Any = await self.document(jwks_url)
+        try:
+            return KeySet.import_key_set(found)
+        except (JoseError, ValueError, KeyError, TypeError, AttributeError):
+            pass
+        raise error(UNREADABLE_ANSWER)
+
+    def checked_url(self, url: object) -> str:
+        """``url`` when it is one that can be asked. Raises ProviderError (the app's, ``InvalidMetadata``) otherwise."""
+        if isinstance(url, str) and self._transport.permits(url):
+            return url
+        raise error(INVALID_METADATA)
+
+    async def _post(
+        self, endpoints: Endpoints, client: ClientCredentials, url: str, body: str, within: timedelta | None
+    ) -> HTTPAnswer:
+        headers, signed = authenticated(endpoints, client, url, body)
+        return await self._transport.post(url, signed, headers, within)
+
+    async def _token(self, endpoints: Endpoints, client: ClientCredentials, body: str, within: timedelta | None) -> TokenAnswer:
+        return token_answer(await self._post(endpoints, client, endpoints.token_url, body, within))

@@ -1,0 +1,160 @@
+"""Where a provider is asked and how: what the spec says, then the preset, then discovery. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cube_oauth.providers.errors import ENDPOINT_MISSING, error
+from cube_oauth.providers.presets import PRESETS, rendered_parameters
+from cube_oauth.resources.oauthapp import ClientAuthentication
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cube_oauth.providers.presets import ProviderPreset
+    from cube_oauth.resources.oauthapp import OAuthApp
+
+
+@dataclass(frozen=True)
+class ServerMetadata:
+    """What a discovery document says (OpenID Connect Discovery, section 3; RFC 8414, section 2)."""
+
+    issuer: str
+    authorization_url: str
+    token_url: str
+    revocation_url: str | None = None
+    jwks_url: str | None = None
+    userinfo_url: str | None = None
+    introspection_url: str | None = None
+    client_authentications: tuple[str, ...] = ("client_secret_basic",)
+    """``token_endpoint_auth_methods_supported``; the default is the RFC's."""
+    iss_in_answers: bool = False
+    """``authorization_response_iss_parameter_supported`` (RFC 9207, section 3)."""
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """All that a request to a provider needs beside the client's own ID and secret."""
+
+    authorization_url: str
+    token_url: str
+    issuer: str | None = None
+    revocation_url: str | None = None
+    jwks_url: str | None = None
+    client_authentication: ClientAuthentication = ClientAuthentication.BASIC
+    scopes: tuple[str, ...] = ()
+    authorization_parameters: Mapping[str, str] = field(default_factory=dict)
+    token_parameters: Mapping[str, str] = field(default_factory=dict)
+    refresh_parameters: Mapping[str, str] = field(default_factory=dict)
+    iss_required: bool = False
+    """Whether the answer to an authorization request must name the issuer (RFC 9207, section 2.4)."""
+
+
+@dataclass(frozen=True)
+class _Addresses:
+    """Where the provider is, before the app's own defaults and parameters are added."""
+
+    issuer: str | None = None
+    authorization_url: str | None = None
+    token_url: str | None = None
+    revocation_url: str | None = None
+    jwks_url: str | None = None
+
+
+def _filled(template: str | None, values: Mapping[str, str]) -> str | None:
+    return template.format_map(values) if template is not None else None
+
+
+def _known(app: OAuthApp) -> _Addresses:
+    """What is known without asking anybody: the spec's addresses, then the preset's.
+
+    An ``issuerURL`` in the spec means another place than the preset knows, so the preset's addresses do not count then.
+    """
+    spec, preset = app.spec, PRESETS[app.spec.provider.name]
+    if spec.issuer_url:
+        return _Addresses(spec.issuer_url, spec.authorization_url, spec.token_url, spec.revocation_url)
+    values = rendered_parameters(spec.provider.name, spec.provider.parameters)
+    return _Addresses(
+        _filled(preset.issuer, values),
+        spec.authorization_url or _filled(preset.authorization_url, values),
+        spec.token_url or _filled(preset.token_url, values),
+        spec.revocation_url or _filled(preset.revocation_url, values),
+        _filled(preset.jwks_url, values),
+    )
+
+
+def needs_discovery(app: OAuthApp) -> str | None:
+    """The issuer whose discovery document ``resolve_app`` needs, or None when everything is known.
+
+    Raises ProviderError (the app's) when the preset's parameters are wrong.
+    """
+    known = _known(app)
+    complete = known.authorization_url and known.token_url
+    return None if complete else known.issuer
+
+
+def _supported(metadata: ServerMetadata, preferred: ClientAuthentication) -> ClientAuthentication:
+    """``preferred`` if the provider supports it, else the first that both sides know."""
+    offered = {
+        "client_secret_basic": ClientAuthentication.BASIC,
+        "client_secret_post": ClientAuthentication.POST,
+        "private_key_jwt": ClientAuthentication.PRIVATE_KEY_JWT,
+    }
+    supported = [ours for theirs, ours in offered.items() if theirs in metadata.client_authentications]
+    return preferred if preferred in supported or not supported else supported[0]
+
+
+def _client_authentication(app: OAuthApp, preset: ProviderPreset, metadata: ServerMetadata | None) -> ClientAuthentication:
+    if app.spec.client_authentication:
+        return app.spec.client_authentication
+    if app.spec.client_secret_ref is None:
+        return ClientAuthentication.NONE
+    preferred = preset.client_authentication
+    return _supported(metadata, preferred) if metadata else preferred
+
+
+def resolve_app(app: OAuthApp, metadata: ServerMetadata | None = None) -> Endpoints:
+    """The endpoints of an OAuthApp; ``metadata`` is what ``needs_discovery`` asked for.
+
+    The spec overrides the preset, the preset overrides discovery; parameters are merged in the same order. Raises
+    ProviderError (the app's): ``InvalidParameters``, or ``EndpointMissing`` when an address is still unknown.
+    """
+    preset, known = PRESETS[app.spec.provider.name], _known(app)
+    authorization_url = known.authorization_url or (metadata and metadata.authorization_url)
+    token_url = known.token_url or (metadata and metadata.token_url)
+    if not authorization_url or not token_url:
+        raise error(ENDPOINT_MISSING, sent=False)
+    return Endpoints(
+        authorization_url=authorization_url,
+        token_url=token_url,
+        issuer=known.issuer or (metadata.issuer if metadata else None),
+        revocation_url=known.revocation_url or (metadata.revocation_url if metadata else None),
+        jwks_url=known.jwks_url or (metadata.jwks_url if metadata else None),
+        client_authentication=_client_authentication(app, preset, metadata),
+        scopes=tuple(app.spec.scopes) or preset.scopes,
+        authorization_parameters={**preset.authorization_parameters, **app.spec.authorization_parameters},
+        token_parameters={**preset.token_parameters, **app.spec.token_parameters},
+        refresh_parameters={**preset.refresh_parameters, **app.spec.refresh_parameters},
+        iss_required=bool(metadata and metadata.iss_in_answers),
+    )
+
+
+def endpoints_of(metadata: ServerMetadata, scopes: tuple[str, ...], *, confidential: bool) -> Endpoints:
+    """The endpoints of a provider known by discovery alone (the portal's log-in); ``confidential`` means with a secret."""
+    preferred = ClientAuthentication.BASIC
+    return Endpoints(
+        authorization_url=metadata.authorization_url,
+        token_url=metadata.token_url,
+        issuer=metadata.issuer,
+        revocation_url=metadata.revocation_url,
+        jwks_url=metadata.jwks_url,
+        client_authentication=_supported(metadata, preferred) if confidential else ClientAuthentication.NONE,
+        scopes=scopes,
+        iss_required=metadata.iss_in_answers,
+    )
+
+
+def data_source_of(app: OAuthApp) -> str:
+    """The key under ``userCredentials``: the spec's, else the preset's documented one, else the resource's name."""
+    return app.spec.data_source or PRESETS[app.spec.provider.name].data_source or app.metadata.name

@@ -1,0 +1,195 @@
+"""Who authorized: reading and checking ID tokens (OpenID Connect Core, section 3.1.3.7)."""
+
+from __future__ import annotations
+
+import hmac
+import json
+from typing import TYPE_CHECKING, Any
+
+from joserfc import jws
+from joserfc.errors import JoseError
+from joserfc.jwt import JWTClaimsRegistry
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from joserfc.jwk import Key, KeySet
+    from joserfc.jwt import ClaimsOption
+    from pydantic import SecretStr
+
+    from cube_oauth.providers.answers import TokenAnswer
+    from cube_oauth.resources.oauthapp import Subject
+
+ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519")
+"""Signatures that are accepted; neither ``none`` nor the symmetric ones, whose key would be the client secret."""
+
+LEEWAY_SECONDS = 120
+"""How far the provider's clock may be off, either way."""
+
+_KEY_TYPES = {"R": "RSA", "P": "RSA", "E": "EC"}
+
+MESSAGES = {
+    "Unreadable": "The ID token is no signed JWT with a permitted algorithm.",
+    "UnknownKey": "The ID token is signed with a key that the provider does not publish.",
+    "InvalidSignature": "The ID token's signature is wrong.",
+    "IssuerDiffers": "The ID token comes from another issuer than the one that was asked.",
+    "AudienceDiffers": "The ID token was made for another client.",
+    "Expired": "The ID token has ended.",
+    "NotYetValid": "The ID token lies in the future: compare the clocks of the provider and of this machine.",
+    "NonceDiffers": "The ID token does not belong to this log-in. Start again.",
+    "ClaimMissing": "The ID token lacks a claim that every ID token must have.",
+}
+"""Each reason with its sentence."""
+
+_BY_CLAIM = {
+    "iss": "IssuerDiffers",
+    "aud": "AudienceDiffers",
+    "exp": "Expired",
+    "iat": "NotYetValid",
+    "nbf": "NotYetValid",
+}
+
+
+class IdentityError(Exception):
+    """An ID token says the wrong thing. Neither ``reason`` (a key of MESSAGES) nor ``message`` holds anything of it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(MESSAGES[reason])
+        self.reason = reason
+        self.message = MESSAGES[reason]
+
+    def __repr__(self) -> str:
+        return f"IdentityError({self.reason})"
+
+
+def _parsed(token: SecretStr) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Header and claims of a JWT whose signature nobody has checked yet, or None when it is none."""
+    try:
+        signed = jws.extract_compact(token.get_secret_value().encode())
+        claims = json.loads(signed.payload or b"")
+    except (JoseError, ValueError, RecursionError):
+        return None
+    return (dict(signed.headers()), claims) if isinstance(claims, dict) else None
+
+
+def _usable(key: Key, header: dict[str, Any]) -> bool:
+    """Whether a published key can have made this signature (RFC 7517, section 4)."""
+    algorithm = header["alg"]
+    wanted = _KEY_TYPES.get(algorithm[0], "OKP") if algorithm != "Ed25519" else "OKP"
+    return (
+        key.key_type == wanted
+        and key.get("use") in (None, "sig")
+        and key.get("alg") in (None, algorithm)
+        and ("kid" not in header or key.kid == header["kid"])
+    )
+
+
+def _signed_by(token: SecretStr, key: Key, algorithm: str) -> bool:
+    try:
+        jws.deserialize_compact(token.get_secret_value().encode(), key, algorithms=[algorithm])
+    except (JoseError, ValueError):
+        return False
+    return True
+
+
+def _check_signature(token: SecretStr, header: dict[str, Any], jwks: KeySet) -> None:
+    candidates = [key for key in jwks.keys if _usable(key, header)]
+    if not candidates:
+        raise IdentityError("UnknownKey")
+    if not any(_signed_by(token, key, header["alg"]) for key in candidates):
+        raise IdentityError("InvalidSignature")
+
+
+def _claims_problem(claims: dict[str, Any], now: datetime | None, **expected: ClaimsOption) -> str | None:
+    """The reason why the claims are wrong, or None. Without ``now`` no time is compared."""
+    timeless = claims if now else {name: value for name, value in claims.items() if name not in ("exp", "iat", "nbf")}
+    registry = JWTClaimsRegistry(int(now.timestamp()) if now else 0, LEEWAY_SECONDS, **expected)
+    try:
+        registry.validate(timeless)
+    except JoseError as problem:
+        claim = getattr(problem, "claim", "")
+        return _BY_CLAIM.get(claim, "ClaimMissing") if claim in claims else "ClaimMissing"
+    return None
+
+
+def _check_party(claims: dict[str, Any], client_id: str) -> None:
+    """``azp`` (section 3.1.3.7, rules 4 and 5): needed when there are several audiences, and then it must be us."""
+    audience, party = claims.get("aud"), claims.get("azp")
+    several = isinstance(audience, list) and len(audience) > 1
+    if (party is None and several) or (party is not None and party != client_id):
+        raise IdentityError("AudienceDiffers")
+
+
+def _check_nonce(claims: dict[str, Any], nonce: str | None) -> None:
+    if nonce is None:
+        return
+    given = claims.get("nonce")
+    if not isinstance(given, str) or not hmac.compare_digest(given.encode(errors="replace"), nonce.encode()):
+        raise IdentityError("NonceDiffers")
+
+
+def verify_id_token(
+    id_token: SecretStr, jwks: KeySet, *, issuer: str, client_id: str, nonce: str | None, now: datetime
+) -> dict[str, Any]:
+    """The claims of an ID token after every check of section 3.1.3.7, the signature included.
+
+    Raises IdentityError; with the reason ``UnknownKey`` it may help to fetch the keys again. ``nonce`` None: none was sent.
+    """
+    parsed = _parsed(id_token)
+    if parsed is None or parsed[0].get("alg") not in ALGORITHMS:
+        raise IdentityError("Unreadable")
+    header, claims = parsed
+    _check_signature(id_token, header, jwks)
+    problem = _claims_problem(
+        claims,
+        now,
+        iss={"essential": True, "value": issuer},
+        sub={"essential": True},
+        aud={"essential": True, "value": client_id},
+        exp={"essential": True},
+        iat={"essential": True},
+    )
+    if problem:
+        raise IdentityError(problem)
+    _check_party(claims, client_id)
+    _check_nonce(claims, nonce)
+    return claims
+
+
+def _expected(issuer: str | None, client_id: str | None) -> dict[str, ClaimsOption]:
+    known: dict[str, ClaimsOption] = {}
+    if issuer:
+        known["iss"] = {"essential": True, "value": issuer}
+    if client_id:
+        known["aud"] = {"essential": True, "value": client_id}
+    return known
+
+
+def subject_of(
+    answer: TokenAnswer,
+    subject: Subject,
+    *,
+    issuer: str | None = None,
+    client_id: str | None = None,
+    nonce: str | None = None,
+    now: datetime | None = None,
+) -> str | None:
+    """Who authorized, as the provider says it, or None when it does not (no such token, no JWT, no such claim).
+
+    ``answer`` must come straight from the token endpoint over TLS: then the signature need not be checked (section 3.1.3.7,
+    rule 6). An ID token's ``iss``, ``aud``, ``exp`` and ``nonce`` are compared with what is given; an access token is made
+    for somebody else (RFC 9068), so only its times are. Raises IdentityError.
+    """
+    from_id_token = subject.source == "IDToken"
+    token = answer.id_token if from_id_token else answer.access_token
+    parsed = _parsed(token) if token and subject.source != "None" else None
+    if parsed is None:
+        return None
+    _, claims = parsed
+    problem = _claims_problem(claims, now, **(_expected(issuer, client_id) if from_id_token else {}))
+    if problem:
+        raise IdentityError(problem)
+    if from_id_token:
+        _check_nonce(claims, nonce)
+    name = claims.get(subject.claim)
+    return name if isinstance(name, str) and name else None
