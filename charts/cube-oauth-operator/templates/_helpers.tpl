@@ -1,0 +1,98 @@
+{{- define "cube-oauth.name" -}}
+{{- if contains "cube-oauth" .Release.Name }}{{ .Release.Name | trunc 40 | trimSuffix "-" }}{{ else }}{{ printf "%s-cube-oauth" .Release.Name | trunc 40 | trimSuffix "-" }}{{ end -}}
+{{- end }}
+
+{{- define "cube-oauth.tokenNamespace" -}}
+{{ .Values.tokenNamespace.name | default (printf "%s-tokens" .Release.Namespace) }}
+{{- end }}
+
+{{- define "cube-oauth.image" -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end }}
+
+{{- define "cube-oauth.labels" -}}
+app.kubernetes.io/name: cube-oauth-operator
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end }}
+
+{{- define "cube-oauth.selector" -}}
+app.kubernetes.io/name: cube-oauth-operator
+app.kubernetes.io/instance: {{ .context.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end }}
+
+{{/* Whether rights are given in all namespaces. */}}
+{{- define "cube-oauth.everywhere" -}}
+{{- if has "*" .Values.namespaces }}true{{ end -}}
+{{- end }}
+
+{{/* What cannot be guessed is asked for before anything is installed. */}}
+{{- define "cube-oauth.check" -}}
+{{- if not (hasPrefix "https://" .Values.portal.url) }}{{ fail "portal.url must be the portal's public https:// address, for example https://connect.example.com" }}{{ end }}
+{{- if not (hasPrefix "https://" .Values.login.issuer) }}{{ fail "login.issuer must be the https:// issuer of the OpenID provider at which people log in to the portal" }}{{ end }}
+{{- if not .Values.login.clientID }}{{ fail "login.clientID must be the client ID of the portal at login.issuer" }}{{ end }}
+{{- if not .Values.namespaces }}{{ fail "namespaces must list the namespaces in which OAuthApps and Cube live, for example {analytics}; [\"*\"] chooses all" }}{{ end }}
+{{- if has .Release.Namespace (list (include "cube-oauth.tokenNamespace" .)) }}{{ fail "tokenNamespace.name must be another namespace than the release's: keys and tokens are kept apart" }}{{ end }}
+{{- end }}
+
+{{/* Settings that every process has. */}}
+{{- define "cube-oauth.env" -}}
+- {name: CUBE_OAUTH_NAME, value: {{ include "cube-oauth.name" . }}}
+- {name: CUBE_OAUTH_NAMESPACE, value: {{ .Release.Namespace }}}
+- {name: CUBE_OAUTH_TOKEN_NAMESPACE, value: {{ include "cube-oauth.tokenNamespace" . }}}
+- {name: CUBE_OAUTH_NAMESPACES, value: {{ join "," .Values.namespaces | quote }}}
+- {name: CUBE_OAUTH_PORTAL_URL, value: {{ .Values.portal.url | quote }}}
+- {name: CUBE_OAUTH_USERNAME_CLAIM, value: {{ .Values.usernameClaim | quote }}}
+- {name: CUBE_OAUTH_LOG_LEVEL, value: {{ .Values.logLevel | quote }}}
+{{- end }}
+
+{{/* Settings of those that call providers. */}}
+{{- define "cube-oauth.providerEnv" -}}
+- {name: CUBE_OAUTH_ALLOWED_ADDRESSES, value: {{ join "," .Values.provider.allowedAddresses | quote }}}
+{{- if .Values.provider.caConfigMap.name }}
+- {name: CUBE_OAUTH_EXTRA_CA_FILE, value: /etc/cube-oauth/provider-ca/{{ .Values.provider.caConfigMap.key }}}
+{{- end }}
+{{- end }}
+
+{{- define "cube-oauth.podSecurity" -}}
+runAsNonRoot: true
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{- define "cube-oauth.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
+{{- define "cube-oauth.probes" -}}
+startupProbe:
+  httpGet: {path: /healthz, port: health}
+  periodSeconds: 1
+  failureThreshold: 60
+livenessProbe:
+  httpGet: {path: /healthz, port: health}
+  periodSeconds: 10
+  failureThreshold: 6
+readinessProbe:
+  httpGet: {path: /readyz, port: health}
+  periodSeconds: 2
+{{- end }}
+
+{{- define "cube-oauth.scheduling" -}}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets: {{ toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector: {{ toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations: {{ toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity: {{ toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}

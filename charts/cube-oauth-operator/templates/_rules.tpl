@@ -1,0 +1,35 @@
+{{- define "cube-oauth.tenantRules.controller" -}}
+- apiGroups: [cubeoauth.dev]
+  resources: [oauthapps, usercredentials]
+  verbs: [get, list, watch]
+- apiGroups: [cubeoauth.dev]
+  resources: [oauthapps/status, usercredentials/status]
+  verbs: [patch]
+- apiGroups: [""]
+  resources: [secrets]
+  {{- with .Values.clientSecretNames }}
+  resourceNames: {{ toJson . }}
+  {{- end }}
+  verbs: [get]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}
+
+{{- define "cube-oauth.tenantRules.broker" -}}
+- apiGroups: [cubeoauth.dev]
+  resources: [oauthapps, usercredentials]
+  verbs: [get, list, watch]
+- apiGroups: [cubeoauth.dev]
+  resources: [usercredentials/status]
+  verbs: [patch]
+{{- end }}
+
+{{- define "cube-oauth.tenantRules.portal" -}}
+- apiGroups: [cubeoauth.dev]
+  resources: [oauthapps]
+  verbs: [get, list, watch]
+- apiGroups: [cubeoauth.dev]
+  resources: [usercredentials]
+  verbs: [get, list, watch, create, delete]
+{{- end }}
