@@ -95,7 +95,7 @@ def documented_cube(cube_environment, logs):
         yield running
 
 
-def authorize(idp, username="alice", *, client_id="basic", scope=SCOPE, password=provider.PASSWORD):
+def authorize(idp, username="alice", *, client_id="basic", scope=SCOPE, **person):
     """Return the parameters of the redirect back, and the PKCE verifier."""
     verifier = secrets.token_urlsafe(48)
     request = {
@@ -108,7 +108,8 @@ def authorize(idp, username="alice", *, client_id="basic", scope=SCOPE, password
         "code_challenge_method": "S256",
     }
     url = f"{idp.metadata()['authorization_endpoint']}?{urlencode(request)}"
-    back = provider.sign_in(url, username, password, until=CALLBACK, ca=idp.ca)
+    person = {"password": provider.PASSWORD} | person
+    back = provider.sign_in(url, username, until=CALLBACK, ca=idp.ca, **person)
     return dict(parse_qsl(urlsplit(back).query)), verifier
 
 
@@ -178,6 +179,18 @@ def test_the_redirect_back_names_the_issuer(idp):
 def test_a_wrong_password_does_not_log_in(idp):
     with pytest.raises(RuntimeError, match="User name or password is wrong"):
         authorize(idp, "alice", password="guessed")
+
+
+def test_a_person_may_say_no(idp):
+    back, _ = authorize(idp, decision="deny")
+
+    assert back["error"] == "access_denied"
+
+
+def test_logging_in_asks_for_no_consent(idp):
+    back, _ = authorize(idp, client_id="portal", scope="openid profile email", decision="deny")
+
+    assert "code" in back
 
 
 def test_a_code_is_worth_nothing_without_its_verifier(idp):

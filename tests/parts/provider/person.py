@@ -11,18 +11,19 @@ from typing import Any
 from urllib.parse import urlencode, urljoin
 
 
-def sign_in(url: str, username: str, password: str, *, until: str, ca: Path | None = None) -> str:
+def sign_in(url: str, username: str, password: str, *, until: str, ca: Path | None = None, decision: str = "allow") -> str:
     """Follow an authorization request through log-in and consent.
 
-    Returns the address that the provider finally redirects to, the first that starts with `until`; it is not opened.
+    `decision` is what the person says when asked for consent: allow or deny. Returns the address that the provider
+    finally redirects to, the first that starts with `until`; it is not opened.
     """
     person = _Person(ca)
     at, page = person.get(url, until)
-    for _ in range(4):  # log-in, consent, and some redirects that are pages
+    for _ in range(4):  # log-in and consent; more forms than that are a refusal
         if at.startswith(until):
             return at
         form = _form(page)
-        answers = {"username": username, "password": password, "decision": "allow"}
+        answers = {"username": username, "password": password, "decision": decision}
         filled = {name: answers[name] for name in form.fields if name in answers}
         before = page
         at, page = person.get(urljoin(at, form.action), until, filled)

@@ -74,7 +74,13 @@ async function findAccount(ctx, username) {
   const user = users.get(username);
   return user && {
     accountId: username,
-    claims: async () => ({ sub: username, preferred_username: username, groups: user.groups ?? [] }),
+    claims: async () => ({
+      sub: username,
+      preferred_username: username,
+      name: username,
+      email: username.includes('@') ? username : `${username}@example.org`,
+      groups: user.groups,
+    }),
   };
 }
 
@@ -101,7 +107,7 @@ const provider = new Provider(config.issuer, {
   pkce: { required: () => true },
   rotateRefreshToken: true,
   conformIdTokenClaims: false, // the claims belong into the ID token, not only to the userinfo endpoint
-  claims: { openid: ['sub', 'preferred_username', 'groups'] },
+  claims: { openid: ['sub', 'preferred_username', 'groups'], profile: ['name'], email: ['email'] },
   ttl: {
     AccessToken: () => lifetimes.accessToken,
     ClientCredentials: () => lifetimes.clientCredentials,
