@@ -254,11 +254,15 @@ def available() -> str | None:
 
 
 def _namespaces_missing() -> str | None:
-    probe = "ip link add a type veth peer name b && mount -t proc proc /proc && mount -t sysfs sysfs /sys"
-    command = ["unshare", *_NAMESPACES, "--fork", "--kill-child", "--propagation", "private", "sh", "-c", probe]
-    if shutil.which("ip") is None or succeeds(command):
-        return None  # without iproute2, the packages come first
-    return "a node cannot run here: the kernel or a container's restrictions forbid new namespaces, veth links or mounts"
+    if shutil.which("ip") is None:
+        return None  # the packages come first
+    probe = "ip link add probe0 type veth peer name probe1 && mount -t proc proc /proc && mount -t sysfs sysfs /sys"
+    try:
+        run(["unshare", *_NAMESPACES, "--fork", "--kill-child", "--propagation", "private", "sh", "-c", probe], timeout=20)
+    except ClusterError as error:
+        why = str(error).splitlines()[-1].strip()
+        return f"a node cannot run here: no new namespaces, links or mounts are allowed ({why})"
+    return None
 
 
 def _snapshotter(folder: Path) -> str:

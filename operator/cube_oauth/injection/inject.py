@@ -49,7 +49,7 @@ class Injection:
     """A sentence for whoever creates the pod; the pod must then not be created."""
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """Carries the reason and the sentence from a check to ``inject``."""
 
     def __init__(self, reason: Reason, sentence: str) -> None:
@@ -70,7 +70,7 @@ def inject(manifest: Json, settings: Settings, apps: Sequence[App] | None) -> In
         return Injection(Reason.ALREADY_INJECTED)
     try:
         return _injection(pod, settings, apps)
-    except _Refused as refused:
+    except _RefusedError as refused:
         return Injection(refused.reason, refusal=str(refused))
 
 
@@ -109,14 +109,14 @@ def _cube(pod: Pod) -> Container:
         f"names no container of this pod: {named}" if named else "is needed, because it is not obvious which container is Cube"
     )
     candidates = ", ".join(container.name for container in found or pod.containers)
-    raise _Refused(Reason.CONTAINER_UNCLEAR, f"annotation {names.CONTAINER_ANNOTATION} {problem}; choose one of: {candidates}")
+    raise _RefusedError(Reason.CONTAINER_UNCLEAR, f"annotation {names.CONTAINER_ANNOTATION} {problem}; choose one of: {candidates}")
 
 
 def _claim(pod: Pod, settings: Settings) -> str:
     claim = pod.annotation(names.USERNAME_CLAIM_ANNOTATION) or settings.username_claim
     allowed = tuple(dict.fromkeys((settings.username_claim, *settings.username_claims)))
     if claim not in allowed:
-        raise _Refused(
+        raise _RefusedError(
             Reason.CLAIM_NOT_ALLOWED,
             f"annotation {names.USERNAME_CLAIM_ANNOTATION} must be one of the claims that the administrator allows: "
             f"{', '.join(allowed)}; it is {claim}",
@@ -130,7 +130,7 @@ def _check_names(pod: Pod, cube: Container) -> None:
     ours = sorted(name for name in cube.variables - ALLOWED_VARIABLES if name.startswith("CUBE_OAUTH_"))
     for found, what in ((taken, "volume"), (mounted and [layout.SHARED], "mount path"), (ours, "environment variable")):
         if found:
-            raise _Refused(
+            raise _RefusedError(
                 Reason.NAME_TAKEN,
                 f"the pod has a {what} of a name that injection needs: {', '.join(found)}; rename or remove it",
             )
@@ -146,7 +146,7 @@ def _check_data_sources(apps: Sequence[App]) -> None:
     for app in apps:
         other = seen.setdefault(app.data_source, app.name)
         if other != app.name:
-            raise _Refused(
+            raise _RefusedError(
                 Reason.DATA_SOURCE_TWICE,
                 f"OAuthApps {other} and {app.name} both have data source {app.data_source}: "
                 f"choose one in the annotation {names.APPS_ANNOTATION}, or give one another spec.dataSource",
@@ -192,7 +192,7 @@ def _account(apps: Sequence[App], cube: Container) -> list[Json]:
         for name, key in app.env:
             other, _ = found.setdefault(name, (app, key))
             if other is not app:
-                raise _Refused(
+                raise _RefusedError(
                     Reason.VARIABLE_TWICE,
                     f"OAuthApps {other.name} and {app.name} both set {name} in spec.serviceAccount.env: "
                     f"choose one in the annotation {names.APPS_ANNOTATION}, or remove it from one",
@@ -213,8 +213,8 @@ def _set_environment(cube: Container, *added: list[Json]) -> list[Operation]:
 def _node_options(cube: Container) -> tuple[list[Operation], list[Json]]:
     """``NODE_OPTIONS`` with our hook behind what is there: operations on existing variables, and new ones.
 
-    A value that is not in the pod (``valueFrom``) moves to another variable, which the kubelet expands in ours: it expands what stands
-    earlier in ``env``.
+    A value that is not in the pod (``valueFrom``) moves to another variable, which the kubelet expands in ours: it expands
+    what stands earlier in ``env``.
     """
     path = ("spec", "containers", cube.index, "env")
     for index, variable in reversed(list(enumerate(cube.env or ()))):
@@ -234,10 +234,12 @@ def _node_options(cube: Container) -> tuple[list[Operation], list[Json]]:
 def _node_options_warnings(cube: Container) -> list[str]:
     if not cube.env_from or NODE_OPTIONS in cube.variables:
         return []
-    return [
-        f"container {cube.name}: if envFrom ({', '.join(cube.env_from)}) has NODE_OPTIONS, it no longer counts; "
+    sources = ", ".join(cube.env_from)
+    warning = (
+        f"container {cube.name}: if envFrom ({sources}) has NODE_OPTIONS, it no longer counts; "
         "set NODE_OPTIONS in env instead, and the hook is appended to it"
-    ]
+    )
+    return [warning]
 
 
 def _app_warnings(pod: Pod, apps: Sequence[App] | None) -> list[str]:

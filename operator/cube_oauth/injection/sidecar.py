@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cube_oauth.injection import layout
-from cube_oauth.injection.facts import Json, Pod, Settings
 from cube_oauth.resources import names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from cube_oauth.injection.facts import Json, Pod, Settings
 
 FALLBACK_USER = 65532
 """Where the pod as a whole runs as root: the sidecar never does."""
