@@ -38,6 +38,7 @@ public class Warehouse {
                 "http-server.https.enabled=true",
                 "http-server.https.port=" + required("WAREHOUSE_PORT"),
                 "http-server.https.keystore.path=" + keyStore(folder),
+                "http-server.log.enabled=false", // it would be written to the working directory
                 "http-server.authentication.type=JWT",
                 JWT + "key-file=" + required("WAREHOUSE_JWKS"),
                 JWT + "required-issuer=" + required("WAREHOUSE_ISSUER"),
