@@ -126,9 +126,9 @@ def _claim(pod: Pod, settings: Settings) -> str:
 
 def _check_names(pod: Pod, cube: Container) -> None:
     taken = sorted({layout.SHARED_VOLUME, layout.TOKEN_VOLUME} & set(pod.volumes or ()))
-    mounted = [mount for mount in cube.mounts or () if mount.get("mountPath", "").rstrip("/") == layout.SHARED]
+    mounted = [layout.SHARED for mount in cube.mounts or () if mount.get("mountPath", "").rstrip("/") == layout.SHARED]
     ours = sorted(name for name in cube.variables - ALLOWED_VARIABLES if name.startswith("CUBE_OAUTH_"))
-    for found, what in ((taken, "volume"), (mounted and [layout.SHARED], "mount path"), (ours, "environment variable")):
+    for found, what in ((taken, "volume"), (mounted, "mount path"), (ours, "environment variable")):
         if found:
             raise _RefusedError(
                 Reason.NAME_TAKEN,

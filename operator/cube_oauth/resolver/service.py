@@ -1,0 +1,189 @@
+"""What is known of whom, and when to ask the broker."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from cube_oauth.resolver.answers import Answer, Caller, Key, Memory
+from cube_oauth.resolver.errors import BrokerUnreachableError, ForbiddenError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cube_oauth.resolver.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 3
+"""How often one answer is fetched when the person changes while it is on its way."""
+
+
+class Broker(Protocol):
+    """What the resolver asks."""
+
+    async def resolve(self, caller: Caller) -> bytes:
+        """A person's credentials."""
+
+    async def invalidate(self, caller: Caller, data_source: str, revision: int) -> bytes:
+        """The same, after a forced refresh."""
+
+
+@dataclass
+class _Flight:
+    """One request to the broker that any number of callers wait for."""
+
+    username: str
+    stale: bool = False
+    """The person changed after the request was sent."""
+    task: asyncio.Task[bytes] = field(init=False)
+
+
+class Resolver:
+    """Answers from memory while the stream of changes is open, otherwise from the broker, otherwise for a while from memory.
+
+    ``listeners`` are told who changed (None: everybody).
+    """
+
+    def __init__(self, broker: Broker, outage_seconds: float, metrics: Metrics, clock: Callable[[], float] = time.time) -> None:
+        self.listeners: set[Callable[[str | None], Any]] = set()
+        self._broker = broker
+        self._outage_seconds = outage_seconds
+        self._metrics = metrics
+        self._clock = clock
+        self._memory = Memory()
+        self._flights: dict[tuple[Any, ...], _Flight] = {}
+        self._connected = False
+        self._unreachable = False
+        """The last attempt to reach the broker failed; the stream goes on trying, so requests need not wait for a timeout each."""
+        self._end_of_patience: asyncio.TimerHandle | None = None
+
+    # --- questions
+
+    def remembered(self, caller: Caller) -> bytes | None:
+        """The answer, if memory may give it: the stream would have said that it changed, or there is nobody to ask."""
+        answer = self._memory.get(caller.key)
+        if answer is None or not (self._connected or self._unreachable):
+            return None
+        now = self._clock()
+        if now < answer.ends:
+            return answer.raw
+        return answer.at(now).raw if self._unreachable else None
+
+    async def resolve(self, caller: Caller) -> bytes:
+        """A person's credentials as JSON. Raises BrokerUnreachableError, ForbiddenError."""
+        return self.remembered(caller) or await self._joined(("resolve", *caller.key), caller, lambda: self._broker.resolve(caller))
+
+    async def invalidate(self, caller: Caller, data_source: str, revision: int) -> bytes:
+        """The same after the warehouse refused ``revision``."""
+        key = ("invalidate", *caller.key, data_source, revision)
+        return await self._joined(key, caller, lambda: self._broker.invalidate(caller, data_source, revision))
+
+    async def _joined(self, key: tuple[Any, ...], caller: Caller, ask: Callable[[], Any]) -> bytes:
+        """Single flight: whoever asks the same meanwhile waits for the same answer; one who leaves does not end it."""
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = self._flights[key] = _Flight(caller.username)
+            flight.task = asyncio.create_task(self._fetched(flight, caller.key, ask))
+            flight.task.add_done_callback(lambda task: self._landed(key, task))
+        return await asyncio.shield(flight.task)
+
+    def _landed(self, key: tuple[Any, ...], task: asyncio.Task[bytes]) -> None:
+        del self._flights[key]
+        if not task.cancelled():
+            task.exception()  # whoever waited has it; with nobody waiting it is of no interest
+
+    async def _fetched(self, flight: _Flight, key: Key, ask: Callable[[], Any]) -> bytes:
+        try:
+            answer = await self._current(flight, ask)
+        except BrokerUnreachableError:
+            self._metrics.broker("unreachable")
+            return self._from_memory(key)
+        except ForbiddenError:
+            self._metrics.broker("forbidden")
+            self._memory.forget(key[0])
+            raise
+        self._metrics.broker("ok")
+        self._unreachable = False
+        if not flight.stale:
+            self._keep(key, answer)
+        return answer.raw
+
+    async def _current(self, flight: _Flight, ask: Callable[[], Any]) -> Answer:
+        """Asked again when the person changed on the way: an answer from before must not follow the news."""
+        for _ in range(ATTEMPTS):
+            flight.stale = False
+            body = await ask()
+            if not flight.stale:
+                break
+        try:
+            return Answer.read(body, self._clock())
+        except (ValueError, TypeError, AttributeError) as error:
+            raise BrokerUnreachableError("the broker's answer cannot be read") from error
+
+    def _from_memory(self, key: Key) -> bytes:
+        self._unreachable = True
+        answer = self._memory.get(key)
+        if answer is None:
+            raise BrokerUnreachableError("nothing is known of this person, and the broker cannot be reached")
+        return answer.at(self._clock()).raw
+
+    def _keep(self, key: Key, answer: Answer) -> None:
+        self._memory.put(key, answer)
+        self._metrics.gauge("people", len(self._memory))
+
+    # --- news from the stream
+
+    def connected(self) -> None:
+        """The stream is open: whatever happened before is unknown, so everything known is forgotten."""
+        self._connected, self._unreachable = True, False
+        self._stop_waiting()
+        self._metrics.gauge("stream_connected", 1)
+        self.changed(None)
+
+    def interrupted(self, problem: str) -> None:
+        """The stream ended, or could not be opened. Hooks ask anew; memory serves what the broker cannot, for a while."""
+        if self._connected:
+            self._metrics.interruption()
+            log.warning("the stream of changes is interrupted", extra={"problem": problem})
+            self._tell(None)
+        self._unreachable = not self._connected
+        self._connected = False
+        self._metrics.gauge("stream_connected", 0)
+        if self._end_of_patience is None:
+            self._wait_for_broker()
+
+    def changed(self, username: str | None) -> None:
+        """Something that decides about this person changed; None: about everybody."""
+        self._memory.forget(username)
+        for flight in self._flights.values():
+            flight.stale = flight.stale or username in (None, flight.username)
+        self._metrics.gauge("people", len(self._memory))
+        self._tell(username)
+
+    def _tell(self, username: str | None) -> None:
+        for listener in tuple(self.listeners):
+            listener(username)
+
+    def _wait_for_broker(self) -> None:
+        self._end_of_patience = asyncio.get_running_loop().call_later(self._outage_seconds, self._give_up)
+
+    def _give_up(self) -> None:
+        """Nothing is served longer than this without the stream, whatever became of it."""
+        log.warning("the broker is away for too long: everything known is forgotten", extra={"seconds": self._outage_seconds})
+        self.changed(None)
+        self._wait_for_broker()
+
+    def _stop_waiting(self) -> None:
+        if self._end_of_patience:
+            self._end_of_patience.cancel()
+            self._end_of_patience = None
+
+    def close(self) -> None:
+        """End what is still waiting."""
+        self._stop_waiting()
+        for flight in self._flights.values():
+            flight.task.cancel()
