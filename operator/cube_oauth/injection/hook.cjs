@@ -1,0 +1,983 @@
+/**
+ * The hook: per-user credentials for an unmodified Cube project.
+ *
+ * The resolver (our sidecar) writes this file into a shared memory volume, and Cube preloads it with
+ * NODE_OPTIONS=--require. It speaks to the resolver over a unix socket (docs/reference/protocols.md), fills
+ * `securityContext.cubeCloud` as the documentation of per-user OAuth describes it, and exchanges live drivers when a
+ * token rotates. One file without dependencies, because it is loaded before and beside whatever the image contains.
+ *
+ * What it touches inside Cube. A missing one stops Cube at start; nothing else of Cube is replaced.
+ *
+ * | internal                                        | why                                     | seen in                         |
+ * | ----------------------------------------------- | --------------------------------------- | ------------------------------- |
+ * | server: ServerContainer#lookupConfiguration     | the configuration of cube.js, cube.py   | 1.7.43, 1.6.57                  |
+ * |                                                 | or none, in its final form              |                                 |
+ * | server-core: CubejsServerCore#initApp           | refuse to serve what was not wrapped    | 1.7.43                          |
+ * | server-core: CubejsServerCore#resolveDriver     | the one place where drivers are made    | 1.7.43, 1.6.57, 1.5.10, 1.3.40, |
+ * |   (it calls this.options.driverFactory)         |                                         | 0.35.81                         |
+ * | a driver: databasePoolError,                    | optional: stop a pool from logging in   | postgres-driver 1.7.43          |
+ * |   pool._factory.create (generic-pool)           | for ever with a refused token           |                                 |
+ *
+ * Rules that the code below keeps:
+ * - A credential comes from the resolver only. What a caller's token says under `cubeCloud` never reaches a driver.
+ * - Without an answer of the resolver a person's request fails. The hook does not know then whether the person's data
+ *   source falls back to the service account, and rows read through other eyes than yesterday's, unannounced, are
+ *   worse than an error. (The resolver itself serves from memory while the broker is away.)
+ * - A driver belongs to one identity for its whole life: the person and the sign-ins (grants) that it was made for.
+ * - Tokens are not enumerable where Cube may serialise them, and are taken out of the errors that drivers throw.
+ */
+'use strict';
+
+const { createHash, randomUUID } = require('node:crypto');
+const { realpathSync } = require('node:fs');
+const Module = require('node:module');
+const net = require('node:net');
+const { isMainThread } = require('node:worker_threads');
+
+/**
+ * @typedef {{username: string, issuer?: string, assertion: string | null}} Caller who Cube authenticated
+ * @typedef {{status: string, reason?: string, accessToken?: string, expiresAt?: string, subject?: string,
+ *   revision?: number, grant?: string, authorizeURL?: string, fallback?: string}} Source what the resolver says about
+ *   one data source
+ * @typedef {{sources: Record<string, Source>, userCredentials: Record<string, any>, eyes: string, validUntil: number}}
+ *   Credentials one answer of the resolver, ready for use; `eyes` is '' for somebody who reads as the service account
+ * @typedef {{caller: Caller, credentials: Credentials}} Identity
+ * @typedef {{socket: string, usernameClaim: string, issuer: string, unauthenticated: boolean}} Settings
+ * @typedef {Record<PropertyKey, any>} Loose an object of Cube's, whose types we do not have
+ */
+
+// Read before Cube reads the project's .env file: a project does not choose whom the operator trusts.
+/** @type {Settings} */
+const SETTINGS = Object.freeze({
+  socket: process.env.CUBE_OAUTH_SOCKET || '',
+  usernameClaim: process.env.CUBE_OAUTH_USERNAME_CLAIM || 'sub',
+  issuer: process.env.CUBE_OAUTH_ISSUER || '',
+  unauthenticated: process.env.CUBE_OAUTH_UNAUTHENTICATED === 'allow',
+});
+
+const RESOLVE_MS = 3_000;
+const INVALIDATE_MS = 11_000; // the resolver may take 10 s to force a refresh
+const RECONNECT_MS = 100;
+const MAX_LINE = 1 << 20;
+const MAX_PEOPLE = 20_000;
+const SAME_DECISION_MS = 60_000;
+const IDLE_MS = 300_000; // Cube releases no driver of an orchestrator it forgets
+const DRAIN_MS = 600_000; // a query may run this long on a driver that was exchanged (Cube's own default limit)
+const REFUSED_MS = 5_000; // no new log-in with a refused token for this long
+const TRIES = 3; // each with a newer token than the one before, and at most one forced refresh
+
+// ---- log ------------------------------------------------------------------------------------------------------------
+
+/** One JSON object a line, like Cube's own production log. Never given a token. */
+class Log {
+  /** @type {Map<string, {reason: string, at: number, more: number}>} */
+  #last = new Map();
+
+  /** @param {(line: string) => void} [write] @param {() => number} [now] */
+  constructor(write = (line) => process.stdout.write(line), now = Date.now) {
+    this.write = write;
+    this.now = now;
+  }
+
+  /** @param {'info' | 'warning' | 'error'} level @param {string} message @param {Loose} [details] */
+  say(level, message, details = {}) {
+    const time = new Date(this.now()).toISOString();
+    this.write(`${JSON.stringify({ time, level, logger: 'cube-oauth', message, ...details })}\n`);
+  }
+
+  /**
+   * Why somebody's query runs as whom: at once when the reason is a new one, otherwise once a minute with the number of
+   * times in between.
+   * @param {string} reason @param {{username?: string, dataSource?: string, requestID?: string}} about
+   */
+  decided(reason, about) {
+    const key = JSON.stringify([about.username ?? { reason }, about.dataSource]);
+    const last = this.#last.get(key);
+    if (last && last.reason === reason && this.now() - last.at < SAME_DECISION_MS) {
+      last.more += 1;
+      return;
+    }
+    this.#last.delete(key);
+    this.#last.set(key, { reason, at: this.now(), more: 0 });
+    trim(this.#last, MAX_PEOPLE);
+    this.say('info', 'credential decision', { reason, ...about, ...(last?.more ? { repeated: last.more } : {}) });
+  }
+}
+
+/** @param {Map<any, any>} map forgets its oldest entries @param {number} max */
+function trim(map, max) {
+  for (const key of map.keys()) {
+    if (map.size <= max) return;
+    map.delete(key);
+  }
+}
+
+// ---- the caller -----------------------------------------------------------------------------------------------------
+
+/** @param {any} value @returns {value is Loose} */
+const isObject = (value) => typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/**
+ * The claim at a dotted path; a claim whose own name has dots in it ("https://example.com/name") is found too.
+ * @param {any} claims @param {string} path @returns {any}
+ */
+function claimAt(claims, path) {
+  if (!isObject(claims)) return undefined;
+  if (Object.hasOwn(claims, path)) return claims[path];
+  const dot = path.indexOf('.');
+  const head = dot < 0 ? path : path.slice(0, dot);
+  return dot < 0 || !Object.hasOwn(claims, head) ? undefined : claimAt(claims[head], path.slice(dot + 1));
+}
+
+/** Whether a claim's value names a person: the same rule as for `UserCredential.spec.username`. */
+function isUsername(/** @type {any} */ value) {
+  if (typeof value !== 'string' || value === '' || [...value].length > 253) return false;
+  return !/[\p{C}\p{Z}\s]/u.test(value) && value.normalize('NFC') === value;
+}
+
+/** The token that Cube verified (its own order of headers), or null: WebSocket messages and the SQL API have none. */
+function assertionOf(/** @type {Loose} */ request) {
+  const header = request.headers?.['x-cube-authorization'] || request.headers?.authorization;
+  if (typeof header !== 'string') return null;
+  const [scheme, token] = header.split(' ', 2);
+  if (token === undefined) return scheme || null;
+  return scheme.toLowerCase() === 'bearer' ? token : null; // a password (Basic) is nobody else's business
+}
+
+/**
+ * Who the request's verified claims say it is, or the reason why they name nobody.
+ * @param {any} claims @param {Loose} request @param {Settings} settings
+ * @returns {{caller: Caller} | {reason: string}}
+ */
+function identify(claims, request, settings) {
+  const issuer = isObject(claims) && typeof claims.iss === 'string' ? claims.iss : undefined;
+  if (settings.issuer && issuer !== settings.issuer) return { reason: 'ForeignIssuer' };
+  const username = claimAt(claims, settings.usernameClaim);
+  if (!isUsername(username)) return { reason: 'NoCallerIdentity' };
+  return { caller: { username, ...(issuer === undefined ? {} : { issuer }), assertion: assertionOf(request) } };
+}
+
+/** The security context without a person's name and credentials under `cubeCloud`; its other keys stay. */
+function withoutCredentials(/** @type {any} */ context) {
+  if (!isObject(context) || !('cubeCloud' in context)) return context;
+  const { cubeCloud, ...rest } = context;
+  if (!isObject(cubeCloud)) return rest;
+  const { username: _username, userCredentials: _credentials, ...others } = cubeCloud;
+  return Object.keys(others).length ? { ...rest, cubeCloud: others } : rest;
+}
+
+// ---- the resolver ---------------------------------------------------------------------------------------------------
+
+/** Why there is no answer; `reason` is one of the protocol's. The message may reach a client. */
+class CredentialError extends Error {
+  /** @param {string} reason @param {string} message */
+  constructor(reason, message) {
+    super(message);
+    this.name = 'CredentialError';
+    this.reason = reason;
+  }
+}
+
+/** The socket is not there, or went away before the answer: worth another try. */
+class NotConnected extends Error {}
+
+/** JSON-RPC over the resolver's socket: connected when needed, requests pipelined. It keeps no process alive. */
+class ResolverSocket {
+  /** @type {Promise<net.Socket> | null} */
+  #connection = null;
+  /** @type {Map<number, {resolve: (result: any) => void, reject: (error: Error) => void}>} */
+  #pending = new Map();
+  #lastID = 0;
+
+  /** @param {string} path @param {(username?: string) => void} onChanged who is to be forgotten; everybody when absent */
+  constructor(path, onChanged) {
+    this.path = path;
+    this.onChanged = onChanged;
+  }
+
+  /**
+   * @param {string} method @param {Loose} params @param {number} milliseconds until an error, whatever happens
+   * @returns {Promise<any>}
+   */
+  async request(method, params, milliseconds) {
+    const until = Date.now() + milliseconds;
+    for (;;) {
+      try {
+        return await this.#attempt(method, params, until - Date.now());
+      } catch (error) {
+        if (!(error instanceof NotConnected)) throw error;
+        if (Date.now() + RECONNECT_MS >= until) throw unreachable(error.message);
+        await new Promise((resolve) => { setTimeout(resolve, RECONNECT_MS).unref(); });
+      }
+    }
+  }
+
+  /** @param {string} method @param {Loose} params @param {number} milliseconds */
+  async #attempt(method, params, milliseconds) {
+    const socket = await (this.#connection ??= this.#connect());
+    const id = ++this.#lastID;
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => settle(reject)(unreachable('no answer in time')), milliseconds).unref();
+      const settle = (/** @type {(value: any) => void} */ how) => (/** @type {any} */ value) => {
+        clearTimeout(timer);
+        this.#pending.delete(id);
+        how(value);
+      };
+      this.#pending.set(id, { resolve: settle(resolve), reject: settle(reject) });
+      socket.write(`${JSON.stringify({ jsonrpc: '2.0', id, method, params })}\n`);
+    });
+  }
+
+  /** @returns {Promise<net.Socket>} */
+  #connect() {
+    return new Promise((resolve, reject) => {
+      const socket = net.connect(this.path).unref().setEncoding('utf8');
+      let rest = '';
+      socket.on('connect', () => resolve(socket));
+      socket.on('data', (/** @type {any} */ chunk) => {
+        const lines = (rest + chunk).split('\n');
+        rest = lines.pop() ?? '';
+        if (rest.length > MAX_LINE || !lines.every((line) => this.#read(line))) socket.destroy();
+      });
+      socket.on('error', (/** @type {NodeJS.ErrnoException} */ error) => reject(new NotConnected(error.code)));
+      socket.on('close', () => {
+        reject(new NotConnected('the connection was closed'));
+        this.#connection = null;
+        this.onChanged(); // nobody tells us any more what changes
+        for (const { reject: lost } of [...this.#pending.values()]) lost(new NotConnected('the connection was closed'));
+      });
+    });
+  }
+
+  /** @param {string} line @returns {boolean} whether it could be understood */
+  #read(line) {
+    let message;
+    try { message = JSON.parse(line); } catch { return false; }
+    if (message.method === 'changed') this.onChanged(message.params?.username);
+    const waiting = this.#pending.get(message.id);
+    if (message.error) waiting?.reject(refusedBy(message.error));
+    else waiting?.resolve(message.result);
+    return true;
+  }
+}
+
+/** @param {string} [detail] */
+const unreachable = (detail) => new CredentialError('BrokerUnreachable',
+  `The credentials of this user cannot be read now (BrokerUnreachable: ${detail}). Try again in a moment.`);
+
+function refusedBy(/** @type {Loose} */ error) {
+  const reason = error.data?.reason ?? 'BadRequest';
+  return new CredentialError(reason, `The credentials of this user cannot be read (${reason}: ${error.message}).`);
+}
+
+/** What is known about people: bounded, single flight, forgotten at once when the resolver says so. */
+class People {
+  /** @type {Map<string, {caller: Caller, known: Credentials | null, asking: Promise<Credentials> | null}>} */
+  #people = new Map();
+  /** @type {Map<string, Promise<Credentials>>} */
+  #invalidating = new Map();
+
+  /** @param {string} path of the socket @param {{now?: () => number, max?: number}} [options] */
+  constructor(path, { now = Date.now, max = MAX_PEOPLE } = {}) {
+    this.now = now;
+    this.max = max;
+    this.socket = new ResolverSocket(path, (username) => this.forget(username));
+  }
+
+  /** What is known now without asking; never with a token that has ended. @param {Caller} caller */
+  known(caller) {
+    const person = this.#people.get(caller.username);
+    if (!person?.known || person.caller.issuer !== caller.issuer) return null;
+    return this.now() < person.known.validUntil ? person.known : null;
+  }
+
+  /** A person's credentials. @param {Caller} caller @param {string} [requestID] @returns {Promise<Credentials>} */
+  async of(caller, requestID) {
+    return this.known(caller) ?? this.#ask(caller, requestID);
+  }
+
+  /** A request of this person came: remember its assertion, which is the newest, and the person as recently seen. */
+  seen(/** @type {Caller} */ caller) {
+    const before = this.#people.get(caller.username);
+    this.#people.delete(caller.username);
+    const same = before && before.caller.issuer === caller.issuer;
+    this.#people.set(caller.username, same ? Object.assign(before, { caller }) : { caller, known: null, asking: null });
+    trim(this.#people, this.max);
+  }
+
+  /**
+   * The warehouse refused a token before its time. The answer holds a newer one when a refresh could be forced.
+   * @param {Caller} caller @param {string} dataSource @param {number | undefined} revision
+   */
+  async refused(caller, dataSource, revision) {
+    const params = { caller: this.#newest(caller), dataSource, revision };
+    const key = JSON.stringify([caller.username, caller.issuer, dataSource, revision]);
+    const asking = this.#invalidating.get(key) ?? this.socket.request('invalidate', params, INVALIDATE_MS)
+      .then((result) => this.#keep(caller, result))
+      .finally(() => this.#invalidating.delete(key));
+    this.#invalidating.set(key, asking);
+    return asking;
+  }
+
+  /** @param {string} [username] everybody when absent */
+  forget(username) {
+    const people = username === undefined ? [...this.#people.values()] : [this.#people.get(username)];
+    // whoever asked before may still use the answer on its way, nobody who asks from now on
+    for (const person of people) if (person) Object.assign(person, { known: null, asking: null });
+  }
+
+  /** @param {Caller} caller @returns {Caller} */
+  #newest(caller) {
+    const person = this.#people.get(caller.username);
+    return person && person.caller.issuer === caller.issuer ? person.caller : caller;
+  }
+
+  /** @param {Caller} caller @param {string} [requestID] @returns {Promise<Credentials>} */
+  #ask(caller, requestID) {
+    const before = this.#people.get(caller.username);
+    if (before?.asking && before.caller.issuer === caller.issuer) return before.asking;
+    if (!before || before.caller.issuer !== caller.issuer) this.seen(caller);
+    const person = /** @type {NonNullable<typeof before>} */ (this.#people.get(caller.username));
+    const params = { caller: person.caller, ...(requestID ? { requestID } : {}) };
+    /** @type {Promise<Credentials>} */
+    const asking = this.socket.request('resolve', params, RESOLVE_MS)
+      .then((result) => (person.asking === asking ? this.#keep(caller, result) : credentialsFrom(caller, result, this.now())))
+      .finally(() => { if (person.asking === asking) person.asking = null; });
+    person.asking = asking;
+    return asking;
+  }
+
+  /** @param {Caller} caller @param {any} result */
+  #keep(caller, result) {
+    const credentials = credentialsFrom(caller, result, this.now());
+    const person = this.#people.get(caller.username);
+    if (person && person.caller.issuer === caller.issuer) person.known = credentials;
+    return credentials;
+  }
+}
+
+/** What Cube's code sees of a credential; everything else stays with the hook. */
+const VISIBLE = ['status', 'expiresAt', 'subject', 'revision', 'grant'];
+
+/** @param {Caller} caller @param {any} result of `resolve` @param {number} now @returns {Credentials} */
+function credentialsFrom(caller, result, now) {
+  if (!isObject(result?.credentials) || result.username !== caller.username) throw unreachable('an answer about nobody');
+  /** @type {Record<string, Source>} */
+  const sources = Object.fromEntries(Object.entries(result.credentials).map(([name, source]) => [name, usable(source, now)]));
+  return {
+    sources,
+    userCredentials: Object.freeze(Object.fromEntries(Object.entries(sources).map(([name, source]) => [name, veiled(source)]))),
+    eyes: eyesOf(caller, sources),
+    validUntil: Math.min(...Object.values(sources).filter(isActive).map(endOf), Infinity),
+  };
+}
+
+const isActive = (/** @type {Source | undefined} */ source) => source?.status === 'active' && Boolean(source.accessToken);
+const endOf = (/** @type {Source} */ source) => (source.expiresAt ? Date.parse(source.expiresAt) : Infinity);
+const denies = (/** @type {Source} */ source) => !isActive(source) && source.fallback === 'Deny';
+
+/** The source, withheld when its token has ended. @param {Source} source @param {number} now @returns {Source} */
+function usable(source, now) {
+  if (isActive(source) && now < endOf(source)) return source;
+  const { accessToken: _accessToken, expiresAt: _expiresAt, revision: _revision, grant: _grant, subject: _subject, ...rest } = source;
+  return source.status === 'active' ? { ...rest, status: 'expired', reason: 'Expired' } : rest;
+}
+
+/** A credential for the security context: its token can be read, but is in no log line, JSON text or cache key. */
+function veiled(/** @type {Loose} */ source) {
+  const visible = Object.fromEntries(VISIBLE.filter((key) => source[key] !== undefined).map((key) => [key, source[key]]));
+  if (isActive(/** @type {Source} */ (source))) Object.defineProperty(visible, 'accessToken', { value: source.accessToken, enumerable: false });
+  return Object.freeze(visible);
+}
+
+/**
+ * Whose eyes rows are read with: the person, the sources with a credential of theirs and its sign-in (not its token, so
+ * that caches outlive a refresh), and the sources that refuse them. The same in every replica.
+ * @param {Caller} caller @param {Record<string, Source>} sources
+ */
+function eyesOf(caller, sources) {
+  const own = Object.entries(sources).filter(([, source]) => isActive(source) || denies(source))
+    .map(([name, source]) => [name, isActive(source) ? source.grant ?? '' : null])
+    .sort(([a], [b]) => (String(a) < String(b) ? -1 : 1));
+  return own.length ? digest(JSON.stringify([caller.issuer ?? null, caller.username, own])) : '';
+}
+
+const digest = (/** @type {string} */ text) => createHash('sha256').update(text).digest('base64url').slice(0, 22);
+
+// ---- the configuration ----------------------------------------------------------------------------------------------
+
+/** Which security contexts we made for whom; Cube passes the object on unchanged. @type {WeakMap<object, Identity>} */
+const identities = new WeakMap();
+/** Configurations that went through `wrapConfiguration`, by their extendContext. @type {WeakSet<object>} */
+const wrapped = new WeakSet();
+
+const FACTORY_RESULT = Symbol('what driverFactory returned already');
+const CREDENTIALS = Symbol('the credentials to give driverFactory, newer than those of the context');
+const LOOKED_AT = Symbol('takes down whose credentials driverFactory looked at');
+
+/** @param {any} context @returns {Identity | undefined} */
+const identityOf = (context) => (isObject(context?.securityContext) ? identities.get(context.securityContext) : undefined);
+
+/**
+ * Cube's configuration, whatever language it came from, with the credentials of each caller.
+ * @param {Loose} own the configuration that Cube loaded
+ * @param {{people: People, settings: Settings, log: Log, development: boolean}} given
+ */
+function wrapConfiguration(own, { people, settings, log, development }) {
+  const blind = development && !settings.unauthenticated;
+  if (blind) {
+    log.say('warning', 'Cube runs in development mode and verifies nobody: no user credential is resolved', { reason: 'DevelopmentMode' });
+    if (Object.keys(own).length === 0) return own; // Cube's own set-up wizard wants to see that there is none
+  }
+  if (!own.driverFactory) {
+    log.say('warning', 'the configuration has no driver_factory: every query runs as the service account');
+  }
+  const config = { ...own };
+
+  config.extendContext = async (/** @type {Loose} */ request) => {
+    request.securityContext = withoutCredentials(request.securityContext);
+    const extensions = (await own.extendContext?.(request)) || {};
+    const context = withoutCredentials(extensions.securityContext ?? request.securityContext);
+    const requestID = requestIDOf(request);
+    const named = { ...(requestID.made ? { requestId: requestID.value } : {}), ...extensions };
+    const found = blind ? { reason: 'DevelopmentMode' } : identify(context, request, settings);
+    if ('reason' in found) {
+      if (!blind) log.decided(found.reason, { requestID: requestID.value });
+      return { ...named, securityContext: context, authInfo: context };
+    }
+    people.seen(found.caller);
+    const securityContext = await contextOf(context, found.caller, requestID.value);
+    return { ...named, securityContext, authInfo: securityContext };
+  };
+
+  const contextOf = async (/** @type {Loose} */ context, /** @type {Caller} */ caller, /** @type {string | undefined} */ requestID) => {
+    const { username } = caller;
+    const credentials = await people.of(caller, requestID).catch((error) => {
+      log.decided(error.reason ?? 'BrokerUnreachable', { username, requestID });
+      throw error;
+    });
+    for (const [dataSource, source] of Object.entries(credentials.sources)) {
+      log.decided(source.reason ?? source.status, { username, dataSource, requestID });
+    }
+    const cubeCloud = { ...context.cubeCloud, username, userCredentials: credentials.userCredentials };
+    const securityContext = { ...context, cubeCloud };
+    identities.set(securityContext, { caller, credentials });
+    return securityContext;
+  };
+
+  config.contextToOrchestratorId = async (/** @type {any} */ context) => {
+    const id = own.contextToOrchestratorId ? await own.contextToOrchestratorId(context) : 'STANDALONE'; // Cube's default
+    return orchestratorID(id, identityOf(context)?.credentials.eyes);
+  };
+
+  // The seam for a configuration without one: the documented factory, generated from the OAuthApps, would stand here.
+  if (own.driverFactory) {
+    config.driverFactory = (/** @type {any} */ context) => {
+      if (isObject(context) && FACTORY_RESULT in context) return context[FACTORY_RESULT];
+      const identity = identityOf(context);
+      if (!identity) return own.driverFactory(replaced(context, withoutCredentials(context?.securityContext)));
+      context[LOOKED_AT]?.clear();
+      return own.driverFactory(withTokens(context, context[CREDENTIALS] ?? identity.credentials, context[LOOKED_AT]));
+    };
+  }
+  wrapped.add(config.extendContext);
+  return config;
+}
+
+/** The request's id as Cube will log it; where Cube would make one up unseen, we make it. @param {Loose} request */
+function requestIDOf(request) {
+  const given = request.headers ? request.headers['x-request-id'] || request.headers.traceparent : request.id ?? request.requestId;
+  if (given || !request.headers) return { value: given === undefined ? undefined : String(given), made: false };
+  return { value: `${randomUUID()}-span-1`, made: true };
+}
+
+/** @param {any} context @param {any} securityContext @returns {any} */
+function replaced(context, securityContext) {
+  if (!isObject(context) || context.securityContext === securityContext) return context;
+  return { ...context, securityContext, authInfo: securityContext };
+}
+
+/**
+ * Nobody else's orchestrator is called like this one, whatever a configuration makes out of a user's name: an id that
+ * reads as the service account and looks as if it had our suffix gets one of its own.
+ * @param {any} id @param {string} [eyes]
+ */
+function orchestratorID(id, eyes) {
+  if (eyes) return `${id}@${eyes}`;
+  return /@(service|[\w-]{22})$/.test(String(id)) ? `${id}@service` : id;
+}
+
+/** What only driverFactory gets: a copy in which tokens are ordinary properties. */
+function withTokens(/** @type {Loose} */ context, /** @type {Credentials} */ credentials, /** @type {Set<string> | undefined} */ lookedAt) {
+  const userCredentials = Object.fromEntries(Object.entries(credentials.userCredentials).map(([name, veiledSource]) => {
+    const copy = { ...veiledSource, ...(veiledSource.accessToken ? { accessToken: veiledSource.accessToken } : {}) };
+    return [name, lookedAt ? watched(copy, () => lookedAt.add(name)) : copy];
+  }));
+  const { securityContext } = context;
+  return replaced(context, { ...securityContext, cubeCloud: { ...securityContext.cubeCloud, userCredentials } });
+}
+
+/** The same object, which tells when its status or token is read. */
+function watched(/** @type {Loose} */ source, /** @type {() => void} */ tell) {
+  for (const key of ['status', 'accessToken'].filter((each) => each in source)) {
+    const value = source[key];
+    Object.defineProperty(source, key, { enumerable: true, get: () => { tell(); return value; } });
+  }
+  return source;
+}
+
+// ---- the driver -----------------------------------------------------------------------------------------------------
+
+// What is asked of the warehouse, beside every async function: these return promises without being one.
+const ASKS = new Set(['query', 'stream', 'streamQuery', 'downloadQueryResults', 'downloadTable', 'unload', 'unloadFromQuery',
+  'isUnloadSupported', 'tablesSchema', 'getSchemas', 'getTablesForSpecificSchemas', 'getColumnsForSpecificTables', 'getTablesQuery',
+  'createSchemaIfNotExists', 'loadPreAggregationIntoTable', 'dropTable', 'uploadTable', 'uploadTableWithIndexes', 'tableColumnTypes',
+  'queryColumnTypes', 'createTable', 'testConnection']);
+// What may be asked a second time: it reads.
+const READS = new Set(['query', 'stream', 'downloadQueryResults', 'testConnection', 'tablesSchema', 'tableColumnTypes', 'queryColumnTypes']);
+const AsyncFunction = (async () => {}).constructor;
+
+// How drivers say that a log-in was refused.
+const REFUSALS = {
+  codes: new Set(['28P01', '28000']), // PostgreSQL: invalid_password, invalid_authorization_specification
+  text: /authentication failed|\bunauthori[sz]ed\b|\b401\b|token (has )?(expired|is invalid)|invalid (oauth )?(access )?token/i,
+};
+
+/** @param {any} error */
+function isRefusal(error) {
+  for (let each = error, depth = 0; each && depth < 5; each = each.cause, depth++) {
+    if (REFUSALS.codes.has(each.code) || each.status === 401 || each.statusCode === 401) return true;
+    if (REFUSALS.text.test(String(each.message ?? each))) return true;
+  }
+  return false;
+}
+
+/** Takes tokens out of what an error says: some drivers serialise their whole configuration into it. @param {any} error */
+function redacted(error, /** @type {Credentials} */ credentials) {
+  const tokens = Object.values(credentials.sources).map((source) => source.accessToken).filter(Boolean);
+  for (let each = error, depth = 0; each instanceof Error && depth < 5; each = /** @type {any} */ (each.cause), depth++) {
+    for (const key of Object.getOwnPropertyNames(each)) {
+      const value = /** @type {Loose} */ (each)[key];
+      for (const token of tokens) {
+        if (typeof value === 'string' && value.includes(/** @type {string} */ (token))) {
+          Object.defineProperty(each, key, { value: value.replaceAll(/** @type {string} */ (token), '[token]'), configurable: true, writable: true });
+        }
+      }
+    }
+  }
+  return error;
+}
+
+/** One real driver, made with one set of tokens; counts what runs on it. */
+class Opened {
+  busy = 0;
+  lastUsed = Date.now();
+  retired = false;
+  released = false;
+  /** @type {any} what the pool reported when the warehouse refused a log-in */
+  refusal = null;
+  /** @type {Set<(error: any) => void>} */
+  #waiting = new Set();
+
+  /** @param {Loose} driver @param {Plan} plan */
+  constructor(driver, plan) {
+    this.driver = driver;
+    this.credentials = plan.credentials;
+    this.plan = plan;
+    this.#heedRefusals();
+  }
+
+  begin() { this.busy += 1; }
+
+  end() {
+    this.busy -= 1;
+    this.lastUsed = Date.now();
+    if (this.retired) this.retire();
+  }
+
+  /** Nothing new runs on it; it is closed once what runs has ended. */
+  retire() {
+    const first = !this.retired;
+    this.retired = true;
+    if (this.busy <= 0) this.#release();
+    else if (first) setTimeout(() => this.#release(), DRAIN_MS).unref();
+  }
+
+  #release() {
+    if (this.released) return;
+    this.released = true;
+    Promise.resolve().then(() => this.driver.release?.()).catch(() => {});
+  }
+
+  /** The answer, or the refusal when the pool reports one first. @param {Promise<any>} answer @returns {Promise<any>} */
+  orRefusal(answer) {
+    return new Promise((resolve, reject) => {
+      this.#waiting.add(reject);
+      Promise.resolve(answer).then(resolve, reject).finally(() => this.#waiting.delete(reject));
+    });
+  }
+
+  /**
+   * A pool (generic-pool) that cannot log in rejects nothing: it tries again without a pause until the caller's time is
+   * up, 20 seconds and ten thousand log-ins. Its report is the only early sign; after it nothing more can be opened.
+   */
+  #heedRefusals() {
+    const { driver } = this;
+    const report = driver.databasePoolError;
+    if (typeof report === 'function') {
+      driver.databasePoolError = (/** @type {any} */ error) => {
+        report.call(driver, redacted(error, this.credentials));
+        if (!isRefusal(error)) return;
+        this.refusal = error;
+        for (const reject of [...this.#waiting]) reject(error);
+      };
+    }
+    const factory = driver.pool?._factory;
+    if (typeof factory?.create !== 'function') return;
+    const create = factory.create.bind(factory);
+    factory.create = (/** @type {any[]} */ ...args) => (this.refusal ? later(30_000, this.refusal) : create(...args));
+  }
+}
+
+/** @param {number} milliseconds @param {any} error @returns {Promise<never>} */
+const later = (milliseconds, error) => new Promise((_, reject) => { setTimeout(reject, milliseconds, error).unref(); });
+
+/**
+ * What Cube holds as one driver of one person: behind it the real driver is exchanged when the token rotates. The new
+ * one is tested first, the old one ends what it runs. It is bound to one identity and never serves another.
+ */
+class LiveDriver {
+  /** @type {Opened | null} */
+  #current = null;
+  /** @type {Promise<void> | null} */
+  #opening = null;
+  /** @type {{print: string, error: any, until: number} | null} */
+  #refused = null;
+  #tested = false;
+
+  /**
+   * @param {{plan: (credentials: Credentials) => Promise<Plan>, open: (plan: Plan) => Promise<Opened>}} maker
+   * @param {Identity} identity @param {People} people
+   */
+  constructor(maker, { caller, credentials }, people) {
+    this.maker = maker;
+    this.caller = caller;
+    this.people = people;
+    this.eyes = credentials.eyes;
+    this.first = credentials;
+    /** @type {Loose} the newest real driver: what is not asked of the warehouse is the same for any token */
+    this.shape = {};
+  }
+
+  /** @returns {Promise<Loose>} the driver for Cube */
+  async start() {
+    this.#settle(await this.maker.open(await this.maker.plan(this.first)));
+    return this.#proxy();
+  }
+
+  #proxy() {
+    // The target holds no state of a real driver, so that an exchanged one is not kept, nor printed with the proxy.
+    return new Proxy(Object.create(Object.getPrototypeOf(this.shape)), {
+      get: (_, name) => {
+        const value = this.shape[name];
+        if (typeof value !== 'function' || name === 'constructor') return value;
+        if (name === 'release') return async () => this.#drop();
+        if (name === 'testConnection') return () => this.#test();
+        const asks = ASKS.has(String(name)) || value instanceof AsyncFunction;
+        return asks ? (/** @type {any[]} */ ...args) => this.#run(String(name), args) : value.bind(this.shape);
+      },
+      set: (_, name, value) => { this.shape[name] = value; return true; },
+      has: (_, name) => name in this.shape,
+    });
+  }
+
+  /** Cube tests a driver when it is made, and in its probes; a person's credential must not turn a probe red. */
+  async #test() {
+    if (!this.#tested) await this.#run('testConnection', []);
+    this.#tested = true;
+  }
+
+  /** @param {string} name @param {any[]} args @returns {Promise<any>} */
+  #run(name, args) {
+    /** @type {any} */
+    let running = null;
+    let cancelled = false;
+    const attempts = async () => {
+      for (let attempt = 1; ; attempt++) {
+        const opened = await this.#use();
+        let held = false;
+        const answer = async () => {
+          running = opened.driver[name](...args);
+          const result = await (READS.has(name) ? opened.orRefusal(running) : running);
+          held = keepsBusy(opened, result);
+          return result;
+        };
+        try {
+          return await answer();
+        } catch (error) {
+          redacted(error, opened.credentials);
+          running?.catch?.(() => {});
+          if (cancelled || !READS.has(name) || !isRefusal(error)) throw error;
+          if (attempt < TRIES && await this.#newer(opened)) continue;
+          this.#remember(opened, error);
+          if (error !== opened.refusal || !running) throw error;
+          // the pool's report: this very query may have one of the open connections
+          const result = await Promise.race([running, later(3_000, error)]);
+          held = keepsBusy(opened, result);
+          return result;
+        } finally {
+          if (!held) opened.end();
+        }
+      }
+    };
+    const promise = attempts();
+    return Object.assign(promise, { cancel: () => { cancelled = true; return running?.cancel?.(); } });
+  }
+
+  /** The driver to ask now, already counted as busy. @returns {Promise<Opened>} */
+  async #use() {
+    for (;;) {
+      const credentials = await this.#credentials();
+      if (this.#current && !isStale(this.#current, credentials)) {
+        this.#current.begin();
+        return this.#current;
+      }
+      await (this.#opening ??= this.#exchange(credentials).finally(() => { this.#opening = null; }));
+    }
+  }
+
+  /** The person's credentials now, while they are still those of the identity this driver belongs to. */
+  async #credentials() {
+    const credentials = this.people.known(this.caller) ?? await this.people.of(this.caller);
+    if (credentials.eyes === this.eyes) return credentials;
+    this.#drop();
+    throw new CredentialError('CredentialEnded', `The credential of ${this.caller.username} ended or was replaced while this query waited. Run the query again.`);
+  }
+
+  /** @param {Credentials} credentials */
+  async #exchange(credentials) {
+    for (let attempt = 1; ; attempt++) {
+      const print = tokensPrint(credentials);
+      if (this.#refused?.print === print && Date.now() < this.#refused.until) throw this.#refused.error;
+      const plan = await this.maker.plan(credentials);
+      if (this.#current && plan.print && plan.print === this.#current.plan.print) { // another source's token changed
+        this.#current.credentials = credentials;
+        return;
+      }
+      const next = await this.maker.open(plan);
+      const error = await next.driver.testConnection().then(() => null, (/** @type {any} */ failure) => redacted(failure, credentials));
+      if (!error) { this.#settle(next); return; }
+      next.retire();
+      const newer = attempt < TRIES && isRefusal(error) ? await this.#newer(next) : null;
+      if (!newer) {
+        if (isRefusal(error)) this.#remember(next, error);
+        throw error;
+      }
+      credentials = newer;
+    }
+  }
+
+  /** @param {Opened} opened the driver from now on */
+  #settle(opened) {
+    this.#current?.retire();
+    this.#current = opened;
+    this.shape = opened.driver;
+    this.#closeWhenIdle(opened);
+  }
+
+  #drop() {
+    this.#current?.retire();
+    this.#current = null;
+  }
+
+  /** The warehouse wants none of these tokens, and there are no others: no log-in with them for a while. */
+  #remember(/** @type {Opened} */ opened, /** @type {any} */ error) {
+    this.#refused = { print: tokensPrint(opened.credentials), error, until: Date.now() + REFUSED_MS };
+    if (this.#current === opened && opened.refusal) this.#drop();
+  }
+
+  /** Newer credentials of the same identity than the refused ones: those that rotated meanwhile, or by a forced refresh. */
+  async #newer(/** @type {Opened} */ opened) {
+    const known = this.people.known(this.caller);
+    if (known && known.eyes === this.eyes && isStale(opened, known)) return known;
+    const dataSource = opened.plan.presents;
+    if (!dataSource) return null;
+    const { revision } = opened.credentials.sources[dataSource];
+    const answer = await this.people.refused(this.caller, dataSource, revision).catch(() => null);
+    return answer && answer.eyes === this.eyes && isStale(opened, answer) ? answer : null;
+  }
+
+  /** @param {Opened} opened */
+  #closeWhenIdle(opened) {
+    setTimeout(() => {
+      if (opened.retired) return;
+      if (opened.busy === 0 && Date.now() - opened.lastUsed >= IDLE_MS) this.#drop();
+      else this.#closeWhenIdle(opened);
+    }, IDLE_MS).unref();
+  }
+}
+
+const tokenOf = (/** @type {Credentials} */ credentials, /** @type {string} */ name) => credentials.sources[name]?.accessToken;
+const tokensPrint = (/** @type {Credentials} */ credentials) => digest(JSON.stringify(Object.keys(credentials.sources).sort().map((name) => tokenOf(credentials, name) ?? '')));
+/** Whether a token that the driver was made with is no longer the person's. */
+const isStale = (/** @type {Opened} */ opened, /** @type {Credentials} */ now) => [...opened.plan.lookedAt]
+  .some((name) => tokenOf(opened.credentials, name) !== tokenOf(now, name));
+
+/** A stream keeps its driver busy until it is over. @param {Opened} opened @param {any} result @returns {boolean} */
+function keepsBusy(opened, result) {
+  let free = () => { free = () => {}; opened.end(); };
+  if (typeof result?.release === 'function') {
+    const { release } = result;
+    result.release = async (/** @type {any[]} */ ...args) => {
+      try { return await release.apply(result, args); } finally { free(); }
+    };
+    return true;
+  }
+  const stream = result?.rowStream ?? result;
+  if (typeof stream?.pipe !== 'function') return false;
+  for (const event of ['close', 'end', 'error']) stream.once(event, () => free());
+  return true;
+}
+
+/**
+ * @typedef {{config: any, print: string | null, credentials: Credentials, lookedAt: Set<string>, presents: string | undefined}}
+ *   Plan what driverFactory wants: its result, whose credentials it looked at, whose token the driver presents
+ */
+
+/**
+ * Plans and opens the drivers of one person and one data source of Cube's.
+ * @param {Loose} core @param {Function} resolveDriver Cube's own @param {Loose} context @param {any} options
+ */
+function makerOf(core, resolveDriver, context, options) {
+  const { caller } = /** @type {Identity} */ (identityOf(context));
+  return {
+    /** @param {Credentials} credentials @returns {Promise<Plan>} */
+    async plan(credentials) {
+      const lookedAt = new Set(Object.keys(credentials.sources)); // as long as there is no driverFactory to say it
+      const given = { ...context, [CREDENTIALS]: credentials, [LOOKED_AT]: lookedAt };
+      const config = await core.options.driverFactory(given);
+      const text = textOf(config);
+      const active = [...lookedAt].filter((name) => isActive(credentials.sources[name]));
+      const written = active.find((name) => text?.includes(/** @type {string} */ (tokenOf(credentials, name))));
+      const denying = written ? undefined : denyingSource(credentials, lookedAt, context.dataSource);
+      if (denying) throw new CredentialError('Denied', deniedSentence(caller, denying, credentials.sources[denying]));
+      return { config, print: text && digest(text), credentials, lookedAt, presents: written ?? active[0] };
+    },
+    /** @param {Plan} plan */
+    async open(plan) {
+      const given = { ...context, [CREDENTIALS]: plan.credentials, [FACTORY_RESULT]: plan.config };
+      const driver = await resolveDriver.call(core, given, options).catch((/** @type {any} */ error) => { throw redacted(error, plan.credentials); });
+      driver.setLogger?.(core.logger);
+      return new Opened(driver, plan);
+    },
+  };
+}
+
+/** A driver's configuration as text, to compare; null for a ready-made driver, or what has no text. @param {any} config */
+function textOf(config) {
+  if (typeof config?.type !== 'string' || Object.getPrototypeOf(config) !== Object.prototype) return null;
+  try { return JSON.stringify(config); } catch { return null; }
+}
+
+/**
+ * The source that forbids the service account to this person, among those the configuration looked at for this driver.
+ * Python's ctx is copied as a whole, so that every source seems looked at: one named like Cube's data source decides then.
+ * @param {Credentials} credentials @param {Set<string>} lookedAt @param {string} dataSource
+ */
+function denyingSource({ sources }, lookedAt, dataSource) {
+  const names = [...lookedAt];
+  const candidates = names.length > 1 && names.includes(dataSource) ? [dataSource] : names;
+  return candidates.find((name) => denies(sources[name]));
+}
+
+/** @param {Caller} caller @param {string} dataSource @param {Source} source */
+function deniedSentence({ username }, dataSource, { reason, status, authorizeURL }) {
+  const how = authorizeURL ? `Open ${authorizeURL} to connect it` : 'Connect it on the page "Connected apps"';
+  return `${username} is not connected to ${dataSource} (${reason ?? status}), and it answers only with a connection of one's own. ${how}, then run the query again.`;
+}
+
+// ---- installation ---------------------------------------------------------------------------------------------------
+
+/** @typedef {{people: People, settings: Settings, log: Log}} Given */
+/** @type {Given} */
+const GIVEN = { people: new People(SETTINGS.socket), settings: SETTINGS, log: new Log() };
+
+/** What is changed in which of Cube's files, as it is loaded. `wrap` gets the original method. */
+const PATCHES = [
+  {
+    file: '@cubejs-backend/server/dist/src/server/container.js', type: 'ServerContainer', method: 'lookupConfiguration',
+    wrap: (/** @type {Function} */ lookup, /** @type {Given} */ given) => /** @this {Loose} */ async function lookupConfiguration(/** @type {any[]} */ ...args) {
+      const own = await lookup.apply(this, args);
+      return wrapConfiguration(own, { ...given, development: isDevelopment(process.env) });
+    },
+  },
+  {
+    file: '@cubejs-backend/server-core/dist/src/core/server.js', type: 'CubejsServerCore', method: 'initApp',
+    wrap: (/** @type {Function} */ initApp) => /** @this {Loose} */ async function initAppWithCredentials(/** @type {any[]} */ ...args) {
+      if (!wrapped.has(this.options.extendContext) && !isDevelopment(process.env)) {
+        throw new Error('cube-oauth: this Cube was not started by the command "cubejs server", so that its configuration has no user credentials');
+      }
+      return initApp.apply(this, args);
+    },
+  },
+  {
+    file: '@cubejs-backend/server-core/dist/src/core/server.js', type: 'CubejsServerCore', method: 'resolveDriver',
+    wrap: (/** @type {Function} */ resolveDriver, /** @type {Given} */ { log, people }) => /** @this {Loose} */ async function resolveDriverOfIdentity(/** @type {any} */ context, /** @type {any} */ options) {
+      const identity = identityOf(context);
+      if (!identity) log.decided('BackgroundWork', { dataSource: context?.dataSource });
+      if (!identity?.credentials.eyes || FACTORY_RESULT in context) return resolveDriver.call(this, context, options);
+      return new LiveDriver(makerOf(this, resolveDriver, context, options), identity, people).start();
+    },
+  },
+];
+
+/** Whether Cube lets everybody in without verifying who it is; as Cube itself decides it. @param {NodeJS.ProcessEnv} env */
+function isDevelopment(env) {
+  return env.NODE_ENV !== 'production' || !['', 'false', '0', 'no'].includes((env.CUBEJS_DEV_MODE ?? '').toLowerCase());
+}
+
+/** Applies the patches for a file that was just loaded. @param {string} filename @param {any} exported @param {Given} given */
+function patch(filename, exported, given = GIVEN) {
+  for (const { file, type, method, wrap } of PATCHES.filter((each) => filename.replaceAll('\\', '/').endsWith(`/${each.file}`))) {
+    const prototype = exported?.[type]?.prototype;
+    const original = prototype?.[method];
+    if (typeof original !== 'function') throw new Error(`cube-oauth: this version of Cube has no ${type}#${method}, which the hook needs (${filename})`);
+    if (HOOKED in original) throw new Error('cube-oauth: two hooks in one Cube; remove one of them from NODE_OPTIONS');
+    if (!given.settings.socket) throw new Error('cube-oauth: CUBE_OAUTH_SOCKET is not set');
+    prototype[method] = Object.assign(wrap(original, given), { [HOOKED]: true });
+  }
+}
+const HOOKED = Symbol.for('cube-oauth.hooked');
+
+/**
+ * NODE_OPTIONS reaches every Node.js process of the container (npm, health scripts, Cube's own worker threads): in those
+ * nothing happens but that this function replaces a loader by one that does the same.
+ */
+function install() {
+  const extensions = /** @type {any} */ (Module)._extensions;
+  const load = extensions['.js'];
+  const missing = new Set(PATCHES.map(({ file }) => file));
+  extensions['.js'] = (/** @type {any} */ module, /** @type {string} */ filename) => {
+    load(module, filename);
+    if (!filename.includes('cubejs-backend')) return;
+    patch(filename, module.exports);
+    for (const file of missing) if (filename.replaceAll('\\', '/').endsWith(`/${file}`)) missing.delete(file);
+  };
+  if (!looksLikeCube(process.argv)) return;
+  setTimeout(() => {
+    if (missing.size) throw new Error(`cube-oauth: Cube started without ${[...missing].join(', ')}: users would run as the service account`);
+  }, STARTED_MS).unref();
+}
+const STARTED_MS = 30_000;
+
+/** Whether this process is meant to become a Cube server. @param {string[]} argv */
+function looksLikeCube([, script = '', command = '']) {
+  let path = script;
+  try { path = realpathSync(script); } catch { /* not a file: judged by its name */ }
+  if (/[\\/]@cubejs-backend[\\/]server[\\/]|[\\/]cubejs-(dev-)?server$/.test(path)) return true;
+  return /[\\/](cubejs|cubejs-cli[\\/].*)$/.test(path) && ['server', 'dev-server'].includes(command);
+}
+
+if (isMainThread) install();
+
+module.exports = { CredentialError, LiveDriver, Log, Opened, People, claimAt, isDevelopment, isRefusal, isUsername, looksLikeCube, patch, redacted, wrapConfiguration };

@@ -1,0 +1,686 @@
+// What the hook promises, against a fake resolver and a fake warehouse: node --test tests/hook
+'use strict';
+
+const assert = require('node:assert/strict');
+const { execFileSync } = require('node:child_process');
+const path = require('node:path');
+const { Readable } = require('node:stream');
+const { afterEach, beforeEach, describe, it } = require('node:test');
+const util = require('node:util');
+
+process.env.CUBE_OAUTH_SOCKET ||= '/nonexistent/resolver.sock';
+const HOOK = path.resolve(__dirname, '../../operator/cube_oauth/injection/hook.cjs');
+const hook = require(HOOK);
+const { FakeResolver, FakeWarehouse, active, fakeCore, wait } = require('./fakes.cjs');
+
+const SETTINGS = { socket: 'x', usernameClaim: 'username', issuer: '', unauthenticated: false };
+const missing = (more) => ({ status: 'missing', reason: 'NotConnected', fallback: 'ServiceAccount', ...more });
+
+// the documented configuration
+const DOCUMENTED = {
+  driverFactory: ({ securityContext }) => {
+    const creds = securityContext?.cubeCloud?.userCredentials?.warehouse ?? {};
+    const token = creds.status === 'active' ? creds.accessToken : null;
+    return { type: 'fake', password: token || 'service-token' };
+  },
+  contextToOrchestratorId: ({ securityContext }) => `CUBE_APP_${securityContext?.cubeCloud?.username ?? 'default'}`,
+};
+
+let resolver;
+let people;
+let lines;
+
+beforeEach(async () => {
+  resolver = await new FakeResolver().start();
+  people = new hook.People(resolver.path);
+  lines = [];
+});
+afterEach(() => resolver.stop());
+
+function configure(own = DOCUMENTED, given = {}) {
+  const log = new hook.Log((line) => lines.push(JSON.parse(line)));
+  const { development = false, ...settings } = given;
+  return hook.wrapConfiguration(own, { people, settings: { ...SETTINGS, ...settings }, log, development });
+}
+
+/** A request as Cube's gateway makes it: verified claims, then extendContext, whose answer is merged last. */
+async function contextOf(config, claims, request = { headers: {} }) {
+  Object.assign(request, { securityContext: claims });
+  return { securityContext: claims, authInfo: claims, requestId: 'r', ...(await config.extendContext(request)) };
+}
+const cloudOf = async (config, claims, request) => (await contextOf(config, claims, request)).securityContext?.cubeCloud;
+
+describe('the security context', () => {
+  it('has the documented shape, and a token that is read but never serialised', async () => {
+    resolver.sources.alice = { warehouse: active('secret-token', { subject: 'ALICE' }), other: missing() };
+    const context = await contextOf(configure(), { username: 'alice', region: 'eu' });
+    const { cubeCloud, region } = context.securityContext;
+    assert.equal(region, 'eu');
+    assert.equal(cubeCloud.username, 'alice');
+    assert.equal(cubeCloud.userCredentials.warehouse.accessToken, 'secret-token');
+    assert.deepEqual(Object.keys(cubeCloud.userCredentials.warehouse), ['status', 'expiresAt', 'subject', 'revision', 'grant']);
+    assert.deepEqual({ ...cubeCloud.userCredentials.other }, { status: 'missing' });
+    for (const text of [JSON.stringify(context), util.inspect(context, { depth: 9 }), JSON.stringify(structuredClone(context))]) {
+      assert.ok(!text.includes('secret-token'), text);
+    }
+    assert.equal(context.authInfo, context.securityContext);
+  });
+
+  it('gives driverFactory a copy in which the token is an ordinary property', async () => {
+    resolver.sources.alice = { warehouse: active('secret-token') };
+    let seen;
+    const config = configure({ driverFactory: (context) => { seen = JSON.stringify(context); return { type: 'x' }; } });
+    config.driverFactory({ ...(await contextOf(config, { username: 'alice' })), dataSource: 'default' });
+    assert.ok(seen.includes('secret-token'));
+  });
+
+  it('drops a cubeCloud claim of the caller, in whatever form, and keeps its other keys', async () => {
+    resolver.sources.alice = { warehouse: missing() };
+    const forged = { username: 'bob', userCredentials: { warehouse: { status: 'active', accessToken: 'forged' } } };
+    const config = configure();
+    const cloud = await cloudOf(config, { username: 'alice', cubeCloud: { ...forged, groups: ['a'] } });
+    assert.equal(cloud.username, 'alice');
+    assert.equal(cloud.userCredentials.warehouse.status, 'missing');
+    assert.deepEqual(cloud.groups, ['a']);
+    assert.equal(await cloudOf(config, { cubeCloud: forged }), undefined);
+    assert.equal(await cloudOf(config, { cubeCloud: 'text' }), undefined);
+    assert.equal(await cloudOf(config, undefined), undefined);
+    assert.equal(await cloudOf(config, { username: 'alice', cubeCloud: [forged] }).then((c) => c.username), 'alice');
+  });
+
+  it('gives no forged credential to driverFactory, not even from a context that never was a request', async () => {
+    const forged = { cubeCloud: { username: 'bob', userCredentials: { warehouse: { status: 'active', accessToken: 'forged' } } } };
+    assert.equal(configure().driverFactory({ securityContext: forged }).password, 'service-token');
+  });
+
+  it("calls the configuration's own extendContext first, without the forged claim, and merges its answer", async () => {
+    resolver.sources['alice@example.com'] = { warehouse: active('t') };
+    let saw;
+    const config = configure({
+      ...DOCUMENTED,
+      extendContext: async (request) => {
+        saw = request.securityContext;
+        return { tenant: 7, securityContext: { ...request.securityContext, username: `${request.securityContext.username}@example.com` } };
+      },
+    });
+    const context = await contextOf(config, { username: 'alice', cubeCloud: { username: 'bob' } });
+    assert.equal(saw.cubeCloud, undefined);
+    assert.equal(context.tenant, 7);
+    assert.equal(context.securityContext.cubeCloud.username, 'alice@example.com');
+  });
+});
+
+describe('who the caller is', () => {
+  it('is found at a dotted path, also below claims with dots in their names, and nowhere else', () => {
+    assert.equal(hook.claimAt({ a: { b: 'x' } }, 'a.b'), 'x');
+    assert.equal(hook.claimAt({ 'https://example.com/name': 'x' }, 'https://example.com/name'), 'x');
+    assert.equal(hook.claimAt({ a: { 'b.c': 'x' } }, 'a.b.c'), 'x');
+    assert.equal(hook.claimAt({ a: ['x'] }, 'a.0'), undefined);
+    assert.equal(hook.claimAt({}, 'constructor.name'), undefined);
+    assert.equal(hook.claimAt(undefined, 'a'), undefined);
+  });
+
+  it('is compared byte for byte; what could look like another is nobody', async () => {
+    assert.ok(['alice', 'Alice', 'alice@example.com', 'auth0|5f', 'José'].every(hook.isUsername));
+    const bad = ['', ' alice', 'al ice', 'alice\n', 'ali\u200bce', 'Jose\u0301', '\u00a0a', 'a\u0000', 42, null, ['alice'], 'a'.repeat(254)];
+    assert.deepEqual(bad.filter(hook.isUsername), []);
+    const config = configure();
+    assert.equal(await cloudOf(config, { username: 'alice ' }), undefined);
+    assert.equal(await cloudOf(config, {}), undefined);
+    assert.equal(resolver.asked(), 0);
+    assert.deepEqual(lines.filter((l) => l.reason).map((l) => l.reason), ['NoCallerIdentity']);
+  });
+
+  it('needs the issuer that the annotation names', async () => {
+    resolver.sources.alice = { warehouse: active('t') };
+    const config = configure(DOCUMENTED, { issuer: 'https://idp' });
+    assert.equal(await cloudOf(config, { username: 'alice', iss: 'https://other' }), undefined);
+    assert.equal(await cloudOf(config, { username: 'alice' }), undefined);
+    assert.equal((await cloudOf(config, { username: 'alice', iss: 'https://idp' })).username, 'alice');
+    assert.equal(lines.at(-2).reason, 'ForeignIssuer');
+  });
+
+  it('is told to the resolver with the token that Cube verified', async () => {
+    const config = configure();
+    const headers = [
+      [{ authorization: 'Bearer jwt' }, 'jwt'], [{ authorization: 'jwt' }, 'jwt'], [{ authorization: 'Basic cGFzcw==' }, null],
+      [{ 'x-cube-authorization': 'first', authorization: 'Bearer second' }, 'first'], [undefined, null],
+    ];
+    for (const [sent, assertion] of headers) {
+      people.forget();
+      await contextOf(config, { username: 'alice', iss: 'https://idp' }, { headers: sent });
+      assert.deepEqual(resolver.requests.at(-1).params.caller, { username: 'alice', issuer: 'https://idp', assertion });
+    }
+  });
+
+  it('is not believed in development mode', async () => {
+    resolver.sources.alice = { warehouse: active('t') };
+    assert.equal(await cloudOf(configure(DOCUMENTED, { development: true }), { username: 'alice', cubeCloud: { username: 'x' } }), undefined);
+    assert.equal(resolver.asked(), 0);
+    assert.deepEqual(lines.map((l) => l.reason), ['DevelopmentMode']);
+    assert.equal((await cloudOf(configure(DOCUMENTED, { development: true, unauthenticated: true }), { username: 'alice' })).username, 'alice');
+    const modes = [{}, { NODE_ENV: 'development' }, { NODE_ENV: 'production', CUBEJS_DEV_MODE: 'true' }];
+    assert.ok(modes.every(hook.isDevelopment));
+    assert.ok(![{ NODE_ENV: 'production' }, { NODE_ENV: 'production', CUBEJS_DEV_MODE: 'false' }].some(hook.isDevelopment));
+  });
+});
+
+describe('what is known about a person', () => {
+  const caller = { username: 'alice', assertion: null };
+
+  it('is asked for once, however many want it', async () => {
+    resolver.sources.alice = { warehouse: active('t') };
+    await Promise.all(Array.from({ length: 50 }, () => people.of(caller)));
+    await people.of(caller);
+    assert.equal(resolver.asked(), 1);
+  });
+
+  it('is forgotten when it changed, and only that person', async () => {
+    resolver.sources = { alice: { warehouse: active('t1') }, bob: { warehouse: active('b') } };
+    const bob = { username: 'bob', assertion: null };
+    await Promise.all([people.of(caller), people.of(bob)]);
+    resolver.sources.alice = { warehouse: active('t2') };
+    resolver.changed('alice');
+    await wait(20);
+    assert.equal((await people.of(caller)).sources.warehouse.accessToken, 't2');
+    await people.of(bob);
+    assert.equal(resolver.asked(), 3);
+    resolver.changed();
+    await wait(20);
+    assert.equal(people.known(bob), null);
+  });
+
+  it('is not kept when it changed while the answer was on its way', async () => {
+    resolver.sources.alice = { warehouse: active('old') };
+    let go;
+    resolver.hold = new Promise((resolve) => { go = resolve; });
+    const first = people.of(caller);
+    await wait(20);
+    resolver.sources.alice = { warehouse: active('new') };
+    resolver.changed('alice');
+    await wait(20);
+    const second = people.of(caller);
+    resolver.hold = null;
+    go();
+    assert.equal((await first).sources.warehouse.accessToken, 'old');
+    assert.equal((await second).sources.warehouse.accessToken, 'new');
+    assert.equal(people.known(caller).sources.warehouse.accessToken, 'new');
+  });
+
+  it('is forgotten with the connection, which is made anew', async () => {
+    resolver.sources.alice = { warehouse: active('t1') };
+    await people.of(caller);
+    for (const connection of resolver.connections) connection.destroy();
+    await wait(20);
+    assert.equal(people.known(caller), null);
+    assert.equal((await people.of(caller)).sources.warehouse.accessToken, 't1');
+  });
+
+  it('survives a connection that breaks under a request', async () => {
+    resolver.sources.alice = { warehouse: active('t1') };
+    let go;
+    resolver.hold = new Promise((resolve) => { go = resolve; });
+    const answer = people.of(caller);
+    await wait(20);
+    for (const connection of resolver.connections) connection.destroy();
+    resolver.hold = null;
+    go();
+    assert.equal((await answer).sources.warehouse.accessToken, 't1');
+  });
+
+  it('never holds a token that has ended', async () => {
+    let now = Date.now();
+    people = new hook.People(resolver.path, { now: () => now });
+    resolver.sources.alice = { warehouse: active('t1', { expiresAt: new Date(now + 1_000).toISOString() }) };
+    assert.equal((await people.of(caller)).sources.warehouse.accessToken, 't1');
+    now += 1_001;
+    assert.equal(people.known(caller), null);
+    const again = await people.of(caller); // the resolver is mistaken, and says it once more
+    assert.equal(again.sources.warehouse.status, 'expired');
+    assert.equal(again.sources.warehouse.accessToken, undefined);
+    assert.equal(again.eyes, '');
+    resolver.sources.alice.warehouse.expiresAt = 'nonsense';
+    people.forget();
+    assert.equal((await people.of(caller)).sources.warehouse.status, 'expired');
+  });
+
+  it('is about this issuer, not about somebody of that name elsewhere', async () => {
+    await people.of({ ...caller, issuer: 'https://a' });
+    assert.equal(people.known({ ...caller, issuer: 'https://b' }), null);
+    await people.of({ ...caller, issuer: 'https://b' });
+    assert.deepEqual(resolver.requests.map((r) => r.params.caller.issuer), ['https://a', 'https://b']);
+  });
+
+  it('is bounded', async () => {
+    people = new hook.People(resolver.path, { max: 10 });
+    for (let i = 0; i < 25; i++) await people.of({ username: `u${i}`, assertion: null });
+    assert.equal(people.known({ username: 'u14', assertion: null }), null);
+    assert.ok(people.known({ username: 'u15', assertion: null }));
+  });
+
+  it('ends in a clear error when the resolver is away, and when it refuses', async () => {
+    const lost = new hook.People('/nonexistent/resolver.sock');
+    const started = Date.now();
+    await assert.rejects(lost.of(caller), { reason: 'BrokerUnreachable', message: /cannot be read now \(BrokerUnreachable: ENOENT\). Try again/ });
+    assert.ok(Date.now() - started < 3_500);
+    resolver.sources.alice = { error: { code: -32001, message: 'not yours', data: { reason: 'Forbidden' } } };
+    await assert.rejects(people.of(caller), { reason: 'Forbidden', message: /Forbidden: not yours/ });
+  });
+
+  it('fails the request of a person, and of nobody else', async () => {
+    resolver.sources.alice = { error: { code: -32000, message: 'broker away', data: { reason: 'BrokerUnreachable' } } };
+    const config = configure();
+    await assert.rejects(contextOf(config, { username: 'alice' }), /BrokerUnreachable: broker away/);
+    assert.equal(await cloudOf(config, {}), undefined);
+    assert.deepEqual(lines.filter((l) => l.reason).map(({ reason, username }) => [reason, username]), [['BrokerUnreachable', 'alice'], ['NoCallerIdentity', undefined]]);
+  });
+
+  it('does not mind lines in pieces, and drops a resolver that talks nonsense', async () => {
+    await people.of(caller);
+    for (const connection of resolver.connections) {
+      connection.write('{"jsonrpc": "2.0", "method": "chan');
+      connection.write('ged", "params": {"username": "alice"}}\n');
+    }
+    await wait(20);
+    assert.equal(people.known(caller), null);
+    await people.of(caller);
+    for (const connection of resolver.connections) connection.write('nonsense\n');
+    await wait(20);
+    assert.equal(people.known(caller), null);
+    assert.equal(resolver.connections.size, 0);
+  });
+
+  it('keeps no process alive', () => {
+    const script = `const {People} = require(${JSON.stringify(HOOK)});
+      new People(${JSON.stringify(resolver.path)}).of({username: 'alice', assertion: null});`;
+    execFileSync(process.execPath, ['-e', script], { timeout: 5_000 });
+  });
+});
+
+describe('the orchestrator', () => {
+  const idOf = async (config, claims) => config.contextToOrchestratorId(await contextOf(config, claims));
+
+  it('has a suffix that outlives the token and changes with the sign-in', async () => {
+    const config = configure();
+    const ids = [];
+    for (const source of [active('t1'), active('t2', { revision: 2 }), active('t3', { grant: 'g2' }), missing()]) {
+      resolver.sources.alice = { warehouse: source };
+      people.forget();
+      ids.push(await idOf(config, { username: 'alice' }));
+    }
+    assert.match(ids[0], /^CUBE_APP_alice@[\w-]{22}$/);
+    assert.equal(ids[1], ids[0]);
+    assert.notEqual(ids[2], ids[0]);
+    assert.equal(ids[3], 'CUBE_APP_alice');
+  });
+
+  it('is the same in every replica, whatever the order of the data sources', async () => {
+    resolver.sources.alice = { a: active('1'), b: active('2') };
+    const one = await idOf(configure(), { username: 'alice' });
+    resolver.sources.alice = { b: active('2'), a: active('1'), c: missing() };
+    people = new hook.People(resolver.path);
+    assert.equal(await idOf(configure(), { username: 'alice' }), one);
+  });
+
+  it('tells a user called default from the service account, and no name leads to a colleague', async () => {
+    const config = configure();
+    const service = await config.contextToOrchestratorId({ securityContext: {} });
+    assert.equal(service, 'CUBE_APP_default');
+    resolver.sources = { default: { warehouse: active('d') }, alice: { warehouse: active('a') } };
+    assert.notEqual(await idOf(config, { username: 'default' }), service);
+    const alice = await idOf(config, { username: 'alice' });
+    const mallory = alice.replace('CUBE_APP_', '');
+    assert.notEqual(await idOf(config, { username: mallory }), alice);
+  });
+
+  it("keeps Cube's default when the configuration says nothing", async () => {
+    const config = configure({ driverFactory: DOCUMENTED.driverFactory });
+    assert.equal(await idOf(config, {}), 'STANDALONE');
+    resolver.sources.alice = { warehouse: active('a') };
+    assert.match(await idOf(config, { username: 'alice' }), /^STANDALONE@/);
+  });
+});
+
+describe('the log', () => {
+  it('says a decision once a minute, a new reason at once, and never a token', () => {
+    let now = 0;
+    const log = new hook.Log((line) => lines.push(JSON.parse(line)), () => now);
+    for (let i = 0; i < 100; i++) log.decided('Active', { username: 'alice', dataSource: 'w', requestID: `r${i}` });
+    log.decided('Expired', { username: 'alice', dataSource: 'w' });
+    now = 61_000;
+    log.decided('Expired', { username: 'alice', dataSource: 'w' });
+    log.decided('Expired', { username: 'alice', dataSource: 'w' });
+    assert.deepEqual(lines.map((l) => [l.reason, l.repeated]), [['Active', undefined], ['Expired', 99], ['Expired', undefined]]);
+    assert.deepEqual(Object.keys(lines[0]), ['time', 'level', 'logger', 'message', 'reason', 'username', 'dataSource', 'requestID']);
+  });
+
+  it("names Cube's own request id, and makes the one that Cube would have made", async () => {
+    const config = configure();
+    await contextOf(config, { username: 'alice' }, { headers: { 'x-request-id': 'r-1' } });
+    assert.equal(lines.at(-1).requestID, 'r-1');
+    const context = await contextOf(config, { username: 'bob' });
+    assert.equal(lines.at(-1).requestID, context.requestId);
+    await contextOf(config, { username: 'sql' }, { id: 'sql-7', meta: {} });
+    assert.equal(lines.at(-1).requestID, 'sql-7');
+    assert.equal(resolver.requests[0].params.requestID, 'r-1');
+  });
+});
+
+describe('a live driver', () => {
+  let warehouse;
+  let config;
+  let core;
+
+  beforeEach(() => {
+    warehouse = new FakeWarehouse();
+    warehouse.valid.set('service-token', 'service');
+  });
+
+  function start(own = DOCUMENTED) {
+    config = configure(own);
+    const Core = fakeCore(warehouse);
+    hook.patch('/x/@cubejs-backend/server-core/dist/src/core/server.js', { CubejsServerCore: Core }, { people, settings: SETTINGS, log: new hook.Log(() => {}) });
+    core = new Core(config);
+  }
+
+  function signIn(user, token, more) {
+    warehouse.valid.set(token, user);
+    resolver.sources[user] = { warehouse: active(token, more) };
+  }
+  async function rotate(user, token, more) {
+    for (const [old, name] of warehouse.valid) if (name === user) warehouse.valid.delete(old);
+    signIn(user, token, more);
+    resolver.changed(user);
+    await wait(10);
+  }
+  const driver = async (username, dataSource) => core.driverFor(await contextOf(config, username ? { username } : {}), dataSource);
+  const who = async (username, ...args) => (await (await driver(username)).query('select 1', [], ...args))[0].user;
+
+  it('is the person, or the service account', async () => {
+    start();
+    signIn('alice', 'a1');
+    signIn('bob', 'b1');
+    assert.deepEqual(await Promise.all([who('alice'), who('bob'), who('carol'), who(null)]), ['alice', 'bob', 'service', 'service']);
+  });
+
+  it('is exchanged when the token rotates: the same driver for Cube, the new one tested, the old one released', async () => {
+    start();
+    signIn('alice', 'a1');
+    const before = await driver('alice');
+    await who('alice');
+    await rotate('alice', 'a2');
+    assert.equal(await who('alice'), 'alice');
+    assert.equal(await driver('alice'), before);
+    await wait(5);
+    assert.deepEqual(warehouse.drivers.map((d) => d.released), [true, false]);
+    assert.equal(warehouse.refused, 0);
+  });
+
+  it('lets a running query end on the driver it began with', async () => {
+    start();
+    signIn('alice', 'a1');
+    await who('alice');
+    const running = who('alice', 100);
+    await wait(20);
+    signIn('alice', 'a2'); // the old token is still good
+    resolver.changed('alice');
+    await wait(10);
+    assert.equal(await who('alice'), 'alice');
+    assert.deepEqual(warehouse.drivers.map((d) => d.released), [false, false]);
+    assert.equal(await running, 'alice');
+    await wait(5);
+    assert.deepEqual(warehouse.drivers.map((d) => [d.released, d.releasedWhileRunning]), [[true, false], [false, undefined]]);
+  });
+
+  it('keeps everybody apart under load with a rotation every few milliseconds', async () => {
+    start();
+    const users = Array.from({ length: 10 }, (_, i) => `user${i}`);
+    for (const user of users) signIn(user, `${user}-0`);
+    let rotations = 0;
+    const until = Date.now() + 1_500;
+    const rotating = (async () => {
+      while (Date.now() < until) { rotations += 1; await rotate(users[rotations % 10], `${users[rotations % 10]}-${rotations}`); }
+    })();
+    let queries = 0;
+    await Promise.all(Array.from({ length: 50 }, async (_, i) => {
+      while (Date.now() < until) { queries += 1; assert.equal(await who(users[i % 10], 2), users[i % 10]); }
+    }));
+    await rotating;
+    assert.ok(rotations > 50 && queries > 1_000, `${rotations} rotations, ${queries} queries`);
+    await wait(20);
+    assert.ok(warehouse.drivers.filter((d) => !d.released).length <= users.length);
+    assert.ok(!warehouse.drivers.some((d) => d.releasedWhileRunning));
+  });
+
+  it('retries a read once a refresh was forced', async () => {
+    start();
+    signIn('alice', 'a1');
+    await who('alice');
+    warehouse.valid.delete('a1');
+    resolver.onInvalidate = () => signIn('alice', 'a2', { revision: 2 });
+    assert.equal(await who('alice'), 'alice');
+    assert.deepEqual(resolver.requests.at(-1), { method: 'invalidate', params: { caller: { username: 'alice', assertion: null }, dataSource: 'warehouse', revision: 1 } });
+    assert.equal(resolver.asked('invalidate'), 1);
+  });
+
+  it('retries no write', async () => {
+    start();
+    signIn('alice', 'a1');
+    await who('alice');
+    warehouse.valid.delete('a1');
+    resolver.onInvalidate = () => signIn('alice', 'a2', { revision: 2 });
+    await assert.rejects((await driver('alice')).createTable(), /token is invalid/);
+    assert.equal(resolver.asked('invalidate'), 0);
+  });
+
+  it('starts no storm of log-ins with a refused token', async () => {
+    start();
+    signIn('alice', 'a1');
+    await driver('alice');
+    warehouse.valid.delete('a1'); // before a connection was opened
+    const started = Date.now();
+    await Promise.all(Array.from({ length: 20 }, () => assert.rejects(who('alice'), /authentication failed/)));
+    await wait(100);
+    assert.ok(warehouse.refused <= 3, `${warehouse.refused} refused log-ins`);
+    for (let i = 0; i < 20; i++) await assert.rejects(who('alice'), /authentication failed/);
+    assert.ok(warehouse.refused <= 4, `${warehouse.refused} refused log-ins`);
+    assert.ok(Date.now() - started < 8_000);
+    await rotate('alice', 'a2');
+    assert.equal(await who('alice'), 'alice');
+  });
+
+  it('says no token in its errors', async () => {
+    start();
+    signIn('alice', 'a-secret-token');
+    await driver('alice');
+    warehouse.valid.delete('a-secret-token');
+    const error = await who('alice').catch((e) => e);
+    assert.match(error.message, /authentication failed \(\[token\]\)/);
+    assert.ok(!util.inspect(error).includes('a-secret-token'));
+    start({ ...DOCUMENTED, driverFactory: (context) => ({ ...DOCUMENTED.driverFactory(context), fails: true }) });
+    signIn('bob', 'b-secret-token');
+    const failed = await driver('bob').catch((e) => e);
+    assert.match(failed.stack, /cannot connect with .*\[token\]/);
+    assert.ok(!util.inspect(failed).includes('b-secret-token'));
+  });
+
+  it('shows no token when it is printed', async () => {
+    start();
+    signIn('alice', 'a-secret-token');
+    const mine = await driver('alice');
+    assert.ok(!util.inspect(mine, { depth: 9, showHidden: true, showProxy: true }).includes('a-secret-token'));
+    assert.ok(!String(JSON.stringify(mine)).includes('a-secret-token'));
+    assert.equal(mine.readOnly(), true);
+    assert.ok('query' in mine && mine.constructor.name === 'PooledDriver');
+  });
+
+  it('serves nobody once the credential has ended, also not a query that waited', async () => {
+    start();
+    signIn('alice', 'a1');
+    const waiting = await driver('alice');
+    await who('alice');
+    resolver.sources.alice = { warehouse: { status: 'revoked', reason: 'Revoked', fallback: 'ServiceAccount' } };
+    resolver.changed('alice');
+    await wait(10);
+    await assert.rejects(waiting.query('select 1'), /credential of alice ended or was replaced/);
+    assert.equal(await who('alice'), 'service');
+    await wait(5);
+    assert.equal(warehouse.drivers[0].released, true);
+  });
+
+  it('turns no probe red', async () => {
+    start();
+    signIn('alice', 'a1');
+    const mine = await driver('alice');
+    warehouse.valid.delete('a1');
+    await mine.testConnection();
+  });
+
+  it('is opened again after Cube released it', async () => {
+    start();
+    signIn('alice', 'a1');
+    const mine = await driver('alice');
+    await mine.release();
+    await wait(5);
+    assert.equal(warehouse.drivers[0].released, true);
+    assert.equal((await mine.query('x'))[0].user, 'alice');
+  });
+
+  it('stays busy while a stream is read', async () => {
+    start();
+    signIn('alice', 'a1');
+    const mine = await driver('alice');
+    const rows = Readable.from([1, 2]);
+    let released = 0;
+    warehouse.drivers[0].stream = async () => ({ rowStream: rows, release: async () => { released += 1; } });
+    const stream = await mine.stream('x');
+    await mine.release();
+    await wait(5);
+    assert.equal(warehouse.drivers[0].released, false);
+    await stream.release();
+    await wait(5);
+    assert.deepEqual([warehouse.drivers[0].released, released], [true, 1]);
+  });
+
+  it('can be cancelled', async () => {
+    start();
+    signIn('alice', 'a1');
+    const mine = await driver('alice');
+    let cancelled = false;
+    warehouse.drivers[0].query = () => Object.assign(wait(50), { cancel: async () => { cancelled = true; } });
+    const running = mine.query('x');
+    await wait(10);
+    await running.cancel();
+    await running;
+    assert.ok(cancelled);
+  });
+
+  it('tells the data sources apart: the other token is no reason to exchange, the refused one is invalidated', async () => {
+    const types = [];
+    const own = {
+      driverFactory: ({ securityContext, dataSource }) => {
+        const creds = securityContext?.cubeCloud?.userCredentials?.[dataSource] ?? {};
+        types.push(dataSource);
+        return { type: dataSource === 'lake' ? 'fakelake' : 'fake', password: creds.status === 'active' ? creds.accessToken : 'service-token' };
+      },
+    };
+    start(own);
+    for (const token of ['w1', 'l1', 'l2']) warehouse.valid.set(token, token);
+    resolver.sources.alice = { warehouse: active('w1'), lake: active('l1', { revision: 5 }) };
+    const context = await contextOf(config, { username: 'alice' });
+    const [house, lake] = [await core.driverFor(context, 'warehouse'), await core.driverFor(context, 'lake')];
+    resolver.sources.alice.lake = active('l2', { revision: 6 });
+    resolver.changed('alice');
+    await wait(10);
+    assert.deepEqual([(await house.query('x'))[0].user, (await lake.query('x'))[0].user], ['w1', 'l2']);
+    assert.deepEqual(warehouse.drivers.map((d) => d.config.password), ['w1', 'l1', 'l2']);
+    warehouse.valid.delete('l2');
+    await assert.rejects(lake.query('x'));
+    assert.deepEqual(resolver.requests.at(-1).params.dataSource, 'lake');
+    assert.equal(resolver.requests.at(-1).params.revision, 6);
+    // Cube asks for the type alone, with the context of the first request
+    assert.equal((await core.options.driverFactory({ ...context, dataSource: 'lake' })).type, 'fakelake');
+  });
+
+  describe('with fallback: Deny', () => {
+    const denied = () => ({ warehouse: missing({ fallback: 'Deny', authorizeURL: 'https://portal/authorize/warehouse' }) });
+
+    it('refuses the query with the link, while the context and the type still work', async () => {
+      start();
+      resolver.sources.carol = denied();
+      const context = await contextOf(config, { username: 'carol' });
+      assert.equal((await core.options.driverFactory({ ...context, dataSource: 'default' })).type, 'fake');
+      await assert.rejects(who('carol'), /carol is not connected to warehouse \(NotConnected\).*Open https:\/\/portal\/authorize\/warehouse to connect it/);
+      assert.equal(await who(null), 'service');
+    });
+
+    it('shares no orchestrator with the service account, whatever it is called', async () => {
+      start({ driverFactory: DOCUMENTED.driverFactory });
+      assert.equal(await who(null), 'service');
+      resolver.sources.carol = denied();
+      await assert.rejects(who('carol'), /not connected/);
+      signIn('carol', 'c1', { fallback: 'Deny' });
+      resolver.changed('carol');
+      await wait(10);
+      assert.equal(await who('carol'), 'carol');
+    });
+
+    it('refuses the denied data source only', async () => {
+      start({ driverFactory: ({ securityContext, dataSource }) => {
+        const creds = dataSource === 'plain' ? {} : securityContext?.cubeCloud?.userCredentials?.[dataSource] ?? {};
+        return { type: 'fake', password: creds.status === 'active' ? creds.accessToken : 'service-token' };
+      } });
+      warehouse.valid.set('l1', 'carol');
+      resolver.sources.carol = { ...denied(), lake: active('l1', { fallback: 'Deny' }) };
+      const context = await contextOf(config, { username: 'carol' });
+      assert.equal((await (await core.driverFor(context, 'lake')).query('x'))[0].user, 'carol');
+      assert.equal((await (await core.driverFor(context, 'plain')).query('x'))[0].user, 'service');
+      await assert.rejects(core.driverFor(context, 'warehouse'), /not connected/);
+    });
+
+    it('refuses also where the configuration has no driver_factory and everything is the service account', async () => {
+      start({});
+      core.options.driverFactory = async () => ({ type: 'fake', password: 'service-token' });
+      resolver.sources.carol = denied();
+      await assert.rejects(who('carol'), /not connected/);
+    });
+  });
+});
+
+describe('installation', () => {
+  it('refuses a Cube whose internals it does not know, and a second hook', () => {
+    const file = '/node_modules/@cubejs-backend/server/dist/src/server/container.js';
+    class ServerContainer { async lookupConfiguration() { return {}; } }
+    assert.throws(() => hook.patch(file, { ServerContainer: class {} }), /no ServerContainer#lookupConfiguration/);
+    assert.throws(() => hook.patch(file, {}), /no ServerContainer/);
+    hook.patch(file, { ServerContainer });
+    assert.throws(() => hook.patch(file, { ServerContainer }), /two hooks/);
+    hook.patch('/somewhere/else.js', {});
+  });
+
+  it('refuses to serve what was never wrapped', async () => {
+    const Core = fakeCore(new FakeWarehouse());
+    hook.patch('/x/@cubejs-backend/server-core/dist/src/core/server.js', { CubejsServerCore: Core });
+    const before = process.env.NODE_ENV;
+    process.env.NODE_ENV = 'production';
+    try {
+      await assert.rejects(new Core(DOCUMENTED).initApp(), /not started by the command/);
+      await new Core(configure()).initApp();
+    } finally {
+      process.env.NODE_ENV = before;
+    }
+  });
+
+  it('knows which process is meant to be Cube', () => {
+    const yes = [['node', '/cube/node_modules/@cubejs-backend/server/bin/server'], ['node', '/usr/local/bin/cubejs', 'server'], ['node', '/cube/node_modules/.bin/cubejs-server']];
+    const no = [['node', '/usr/bin/npm', 'install'], ['node', '/usr/local/bin/cubejs', 'token'], ['node'], ['node', '/app/health.js']];
+    assert.deepEqual(yes.map(hook.looksLikeCube), [true, true, true]);
+    assert.deepEqual(no.map(hook.looksLikeCube), [false, false, false, false]);
+  });
+
+  it('is silent and harmless in every other process, its workers and its children', () => {
+    const script = `const {Worker} = require('worker_threads'); require('fs'); new Worker('require("path")', {eval: true}).on('exit', () => console.log('done'));`;
+    const env = { PATH: process.env.PATH, NODE_OPTIONS: `--require=${HOOK}` };
+    assert.equal(execFileSync(process.execPath, ['-e', script], { env, encoding: 'utf8', timeout: 10_000 }), 'done\n');
+  });
+});
