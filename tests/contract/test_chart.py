@@ -1,0 +1,142 @@
+"""The chart: what it asks for, that it renders the same twice, and that it grants no more than it says."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.cluster import ClusterError, binaries
+from tests.cluster.commands import run
+
+ROOT = Path(__file__).resolve().parents[2]
+CHART = ROOT / "charts/cube-oauth-operator"
+FIVE = yaml.safe_load((ROOT / "examples/values.yaml").read_text())
+
+
+def render(values, *flags):
+    helm = binaries.ensure(("helm",))["helm"]
+    command = [helm, "template", "cube-oauth", CHART, "--namespace", "cube-oauth", "--values", "-", *flags]
+    return run(command, text_in=yaml.safe_dump(values))
+
+
+def objects(values):
+    return [item for item in yaml.safe_load_all(render(values)) if item]
+
+
+def rules(rendered, name, namespace=None):
+    kind = "Role" if namespace else "ClusterRole"
+    found = [
+        item
+        for item in rendered
+        if item["kind"] == kind and item["metadata"]["name"] == name and item["metadata"].get("namespace") == namespace
+    ]
+    assert len(found) == 1, f"{kind} {name} in {namespace}"
+    return found[0]["rules"]
+
+
+def without(path):
+    values = copy.deepcopy(FIVE)
+    part = values
+    for key in path[:-1]:
+        part = part[key]
+    del part[path[-1]]
+    return values
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        (("portal", "url"), "portal.url must be"),
+        (("login", "issuer"), "login.issuer must be"),
+        (("login", "clientID"), "login.clientID must be"),
+        (("namespaces",), "namespaces must list"),
+    ],
+    ids=lambda value: ".".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_missing_value_is_asked_for_in_a_sentence(path, says):
+    with pytest.raises(ClusterError, match=says):
+        render(without(path))
+
+
+def test_an_http_portal_is_refused():
+    with pytest.raises(ClusterError, match="https://"):
+        render({**FIVE, "portal": {"url": "http://connect.example.com"}})
+
+
+def test_keys_and_tokens_are_kept_apart():
+    with pytest.raises(ClusterError, match="kept apart"):
+        render({**FIVE, "tokenNamespace": {"name": "cube-oauth"}})
+
+
+def test_rendering_twice_gives_the_same_bytes():
+    assert render(FIVE) == render(FIVE)
+
+
+def test_the_five_values_of_the_example_are_all_that_is_needed():
+    kinds = {item["kind"] for item in objects(FIVE)}
+    assert {"Deployment", "Service", "MutatingWebhookConfiguration", "CustomResourceDefinition"} <= kinds
+
+
+def test_no_template_makes_a_secret():
+    assert "Secret" not in {item["kind"] for item in objects(FIVE)}
+
+
+def test_the_portal_may_create_secrets_and_never_read_one():
+    rendered = objects(FIVE)
+    assert rules(rendered, "cube-oauth-portal", "cube-oauth-tokens") == [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]}]
+    for namespace, name in (("cube-oauth", "cube-oauth-portal"), ("analytics", "cube-oauth-portal-tenant")):
+        assert all("secrets" not in rule["resources"] for rule in rules(rendered, name, namespace))
+
+
+def test_the_broker_has_no_right_to_the_keys():
+    rendered = objects(FIVE)
+    roles = [
+        item for item in rendered if item["kind"] == "Role" and "broker" in item["metadata"]["name"]
+    ]
+    assert "cube-oauth" not in {role["metadata"]["namespace"] for role in roles}
+    assert rules(rendered, "cube-oauth-broker", "cube-oauth-tokens")[0]["verbs"] == ["get", "list", "watch"]
+
+
+def test_nobody_lists_secrets_outside_the_token_namespace():
+    for item in objects(FIVE):
+        if item["kind"] in ("Role", "ClusterRole") and item["metadata"].get("namespace") != "cube-oauth-tokens":
+            for rule in item["rules"]:
+                if "secrets" in rule["resources"]:
+                    assert not {"list", "watch", "*"} & set(rule["verbs"]), item["metadata"]["name"]
+
+
+def test_named_client_secrets_are_all_that_can_be_read():
+    tenant = rules(objects({**FIVE, "clientSecretNames": ["trino-oauth"]}), "cube-oauth-controller-tenant", "analytics")
+    [secrets] = [rule for rule in tenant if "secrets" in rule["resources"]]
+    assert secrets == {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["trino-oauth"], "verbs": ["get"]}
+
+
+def test_rights_in_all_namespaces_have_to_be_chosen():
+    assert not [item for item in objects(FIVE) if item["kind"] == "ClusterRole" and "tenant" in item["metadata"]["name"]]
+    everywhere = objects({**FIVE, "namespaces": ["*"]})
+    assert len([item for item in everywhere if item["kind"] == "ClusterRole" and "tenant" in item["metadata"]["name"]]) == 3
+
+
+def test_the_webhook_sees_labelled_pods_at_creation_only():
+    [configuration] = [item for item in objects(FIVE) if item["kind"] == "MutatingWebhookConfiguration"]
+    [webhook] = configuration["webhooks"]
+    assert webhook["objectSelector"] == {"matchLabels": {"cubeoauth.dev/inject": "true"}}
+    assert webhook["rules"][0]["operations"] == ["CREATE"]
+    assert "caBundle" not in webhook["clientConfig"], "the controller's field; a template would render it anew each time"
+
+
+@pytest.mark.parametrize("process", ["controller", "broker", "portal"])
+def test_every_pod_runs_under_restricted_pod_security(process):
+    [deployment] = [
+        item for item in objects(FIVE) if item["kind"] == "Deployment" and item["metadata"]["name"] == f"cube-oauth-{process}"
+    ]
+    pod = deployment["spec"]["template"]["spec"]
+    assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    for container in pod["containers"]:
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert container["resources"]["limits"]["memory"]
