@@ -182,9 +182,10 @@ def _debian_root(target: Path, packages: Sequence[str]) -> None:
     source = next((str(path) for path in [*sources, Path("/etc/apt/sources.list")] if path.exists()), "")
     forget = 'rm -rf "$1"/etc/apt/sources.list "$1"/etc/apt/sources.list.d/* "$1"/etc/resolv.conf "$1"/etc/hostname'
     unneeded = [f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in ("doc", "man", "locale")]
+    manuals = 'mkdir -p "$1"/usr/share/man/man1'  # a JRE's installation links its manual pages there
     command = ["nice", "-n", "5", "mmdebstrap", "--variant=minbase", f"--include={','.join(packages)}", *unneeded]
     run(
-        [*command, f"--customize-hook={forget}", _release(), target, *([source] if source else [])],
+        [*command, f"--essential-hook={manuals}", f"--customize-hook={forget}", _release(), target, *([source] if source else [])],
         hint="mmdebstrap uses this machine's apt sources: check that `apt-get update` works.",
     )
 
