@@ -12,7 +12,7 @@ from urllib.parse import quote_plus
 from authlib.oauth2.auth import ClientAuth
 from authlib.oauth2.rfc7523 import PrivateKeyJWT
 from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, JWKRegistry, RSAKey
+from joserfc.jwk import ECKey, RSAKey
 
 from cube_oauth.providers.errors import INVALID_CLIENT_SECRET, error
 from cube_oauth.resources.oauthapp import ClientAuthentication
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cube_oauth.providers.endpoints import Endpoints
 
 _ASSERTION_SECONDS = 300
+_KEY_TYPES: dict[str, type[RSAKey | ECKey]] = {"RSA": RSAKey, "EC": ECKey}
 _CURVES = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}
 
 
@@ -42,10 +43,8 @@ class _SigningKey:
 
 def _imported(text: str) -> RSAKey | ECKey:
     if text.lstrip().startswith("{"):
-        key = JWKRegistry.import_key(json.loads(text))
-        if isinstance(key, RSAKey | ECKey):
-            return key
-        raise ValueError("neither RSA nor EC")
+        jwk = json.loads(text)
+        return _KEY_TYPES[jwk["kty"]].import_key(jwk)
     try:
         return RSAKey.import_key(text)
     except (JoseError, ValueError, TypeError):

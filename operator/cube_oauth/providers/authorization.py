@@ -143,7 +143,7 @@ def _refusal(query: Mapping[str, str], expected_state: str, expected_issuer: str
     """The first check that fails. The state comes first: before it, nothing in the query is known to be meant for us."""
     if not _same(query.get("state"), expected_state):
         return STATE_DIFFERS
-    names = list(query)  # a multidict gives a repeated name twice
+    names = [name for name, _ in query.items()]  # only a multidict's items have a repeated name twice
     if len(names) != len(set(names)):
         return REPEATED_PARAMETER
     issuer = query.get("iss")

@@ -153,8 +153,8 @@ INVALID_URL = Reason(
 INVALID_CLIENT_SECRET = Reason(
     "InvalidClientSecret",
     Kind.APP,
-    "The client secret cannot be used for spec.clientAuthentication: private_key_jwt needs a private key (PEM or JWK: RSA, "
-    "EC or Ed25519), basic and post need a secret.",
+    "The client secret cannot be used for spec.clientAuthentication: private_key_jwt needs a private key (PEM or JWK, RSA "
+    "or EC), basic and post need a secret.",
 )
 ISSUER_DIFFERS = Reason(
     "IssuerDiffers",
