@@ -1,0 +1,196 @@
+"""What the portal sees and does in the cluster.
+
+It reads OAuthApps and UserCredentials, creates and deletes UserCredentials, and deposits grants. It reads no Secret.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from pydantic import SecretStr
+
+from cube_oauth.kube.api import CONFIG_MAPS, SECRETS, USER_CREDENTIALS, Api, KubeError
+from cube_oauth.kube.api import OAUTH_APPS as APPS
+from cube_oauth.kube.watch import Mirror, all_synced, run_together
+from cube_oauth.portal.refusals import RefusedError
+from cube_oauth.resources.keyring import SealError, SealingKey
+from cube_oauth.resources.names import API_VERSION, MANAGED_BY, MANAGED_BY_LABEL, credential_name, grant_secret_name
+from cube_oauth.resources.oauthapp import OAuthApp
+from cube_oauth.resources.secrets import Grant, grant_secret
+from cube_oauth.resources.usercredential import UserCredential
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cube_oauth.settings import Installation
+
+_DISTANT = datetime.max.replace(tzinfo=UTC)
+KEY_SECONDS = 120.0
+"""How long the public key for grants is remembered; the controller opens with its older keys meanwhile."""
+
+
+class GrantKey:
+    """The controller's public key, from its ConfigMap."""
+
+    def __init__(self, api: Api, installation: Installation) -> None:
+        self._api = api
+        self._installation = installation
+        self._known: SealingKey | None = None
+        self._until = float("-inf")
+
+    async def seal(self, grant: Grant) -> str:
+        """``grant``, readable by the controller alone. Raises KubeError or SealError when there is no usable key."""
+        value = SecretStr(grant.model_dump_json(by_alias=True, exclude_none=True))
+        if self._known is not None and time.monotonic() < self._until:
+            try:
+                return self._known.seal(value)
+            except ValueError:
+                self._known = None
+        return (await self._read()).seal(value)
+
+    async def _read(self) -> SealingKey:
+        found = await self._api.get(CONFIG_MAPS, self._installation.named("grant-key"), self._installation.namespace)
+        self._known = SealingKey.from_json(((found or {}).get("data") or {}).get("ring", ""))
+        self._until = time.monotonic() + KEY_SECONDS
+        return self._known
+
+
+class Cluster:
+    """A local copy of the custom resources, and the few writes."""
+
+    def __init__(self, api: Api, installation: Installation) -> None:
+        self._api = api
+        self._installation = installation
+        self._key = GrantKey(api, installation)
+        self._changed = asyncio.Event()
+        self._apps: list[Mirror[OAuthApp]] = [
+            Mirror(api, APPS, OAuthApp.model_validate, namespace=namespace) for namespace in installation.watched
+        ]
+        self._credentials: list[Mirror[UserCredential]] = [
+            Mirror(api, USER_CREDENTIALS, UserCredential.model_validate, namespace=namespace, changed=self._ring)
+            for namespace in installation.watched
+        ]
+
+    async def run(self) -> None:
+        """Keep the copies current until cancelled."""
+        await run_together(*self._apps, *self._credentials)
+
+    async def filled(self) -> None:
+        """Wait until they were filled once."""
+        await all_synced(*self._apps, *self._credentials)
+
+    @property
+    def synced(self) -> bool:
+        """Whether they were filled once."""
+        mirrors: list[Mirror[Any]] = [*self._apps, *self._credentials]
+        return all(mirror.synced.is_set() for mirror in mirrors)
+
+    def apps(self) -> list[OAuthApp]:
+        """All OAuthApps, by what people call them."""
+        found = [app for mirror in self._apps for app in mirror.objects.values()]
+        return sorted(found, key=lambda app: (app.title.casefold(), app.metadata.namespace, app.metadata.name))
+
+    def app(self, namespace: str, name: str) -> OAuthApp | None:
+        """One OAuthApp."""
+        return next((found for mirror in self._apps if (found := mirror.get((namespace, name)))), None)
+
+    def credentials(self, app: OAuthApp, username: str) -> list[UserCredential]:
+        """All that name this person and app, the oldest first: that one counts."""
+        found = [
+            credential
+            for mirror in self._credentials
+            for credential in mirror.objects.values()
+            if credential.metadata.namespace == app.metadata.namespace
+            and (credential.spec.username, credential.spec.oauth_app_ref.name) == (username, app.metadata.name)
+        ]
+        return sorted(found, key=_age)
+
+    def credential(self, app: OAuthApp, username: str) -> UserCredential | None:
+        """The one that counts."""
+        return next(iter(self.credentials(app, username)), None)
+
+    async def ensure_credential(self, app: OAuthApp, username: str) -> UserCredential:
+        """The one that counts, made when there is none. Raises RefusedError when its name is taken by another, or KubeError."""
+        known = self.credential(app, username)
+        if known and (current := await self._read(known.metadata.namespace, known.metadata.name)) and _same(current, known):
+            return current
+        try:
+            created = await self._api.create(USER_CREDENTIALS, _new_credential(app, username), app.metadata.namespace)
+        except KubeError as error:
+            if not error.conflict:
+                raise
+            return await self._existing(app, username, error)
+        return UserCredential.model_validate(created)
+
+    async def deposit(self, state: str, grant: Grant) -> None:
+        """Hand a grant to the controller. A KubeError with ``conflict`` means that this answer was handed in already."""
+        namespace = self._installation.token_namespace
+        await self._api.create(SECRETS, grant_secret(grant_secret_name(state), namespace, await self._seal(grant)), namespace)
+
+    async def remove(self, credential: UserCredential) -> None:
+        """Delete this very object; one with its name that was made meanwhile stays."""
+        meta = credential.metadata
+        try:
+            await self._api.delete(USER_CREDENTIALS, meta.name, meta.namespace, uid=meta.uid)
+        except KubeError as error:
+            if not error.conflict:  # its UID differs: somebody was faster
+                raise
+
+    async def until(self, look: Callable[[], bool], seconds: float) -> bool:
+        """Wait until ``look`` says yes, looking at each change of a UserCredential; False when the time is over."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not look():
+                    await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _seal(self, grant: Grant) -> str:
+        try:
+            return await self._key.seal(grant)
+        except SealError as error:
+            raise KubeError(0, "holds no key for grants yet", self._installation.named("grant-key")) from error
+
+    async def _existing(self, app: OAuthApp, username: str, conflict: KubeError) -> UserCredential:
+        name = credential_name(app.metadata.name, username)
+        found = await self._read(app.metadata.namespace, name)
+        if found is None:
+            raise conflict
+        if (found.spec.username, found.spec.oauth_app_ref.name) != (username, app.metadata.name):
+            raise RefusedError("NameTaken", 409, name=name)
+        return found
+
+    async def _read(self, namespace: str, name: str) -> UserCredential | None:
+        found = await self._api.get(USER_CREDENTIALS, name, namespace)
+        return UserCredential.model_validate(found) if found else None
+
+    def _ring(self, *_: object) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+def _age(credential: UserCredential) -> tuple[datetime, str]:
+    """Of the same age, the first name counts, as in the controller."""
+    return credential.metadata.creation_timestamp or _DISTANT, credential.metadata.name
+
+
+def _same(one: UserCredential, other: UserCredential) -> bool:
+    return one.metadata.uid == other.metadata.uid and one.metadata.deletion_timestamp is None
+
+
+def _new_credential(app: OAuthApp, username: str) -> dict[str, Any]:
+    name = app.metadata.name
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "UserCredential",
+        "metadata": {
+            "name": credential_name(name, username),
+            "namespace": app.metadata.namespace,
+            "labels": {MANAGED_BY_LABEL: MANAGED_BY},
+        },
+        "spec": {"username": username, "oauthAppRef": {"name": name}},
+    }

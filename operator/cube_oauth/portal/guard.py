@@ -1,0 +1,76 @@
+"""What stands before every page: cookies, forged forms, and that each failure becomes a page."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from cube_oauth.kube.api import KubeError
+from cube_oauth.portal.portal import VISIT, portal_of
+from cube_oauth.portal.refusals import RefusedError
+from cube_oauth.portal.security import headers, sent_by_us
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from cube_oauth.portal.portal import Portal
+    from cube_oauth.portal.visit import Visit
+
+log = logging.getLogger(__name__)
+
+NOT_FOUND, METHOD_NOT_ALLOWED = 404, 405
+STATIC = "/static/"
+CALLBACKS = ("/callback/", "/login/callback")
+"""Their addresses hold codes: what they answer tells nobody where it came from."""
+
+
+@web.middleware
+async def guard(request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.StreamResponse:
+    """Around every handler."""
+    if request.path.startswith(STATIC):
+        return await handler(request)
+    portal = portal_of(request)
+    visit = portal.cookies.visit(request, portal.clock())
+    request[VISIT] = visit
+    private = request.path.startswith(CALLBACKS)
+    try:
+        await _check(request, portal, visit)
+        response = await handler(request)
+    except RefusedError as refused:
+        response = portal.pages.refusal(refused, visit, private=private)
+    except Exception as error:  # noqa: BLE001 - whatever it is becomes a page
+        response = portal.pages.refusal(_refusal(error), visit, private=private)
+    if private:
+        response.headers["Referrer-Policy"] = "no-referrer"
+    visit.close(response)
+    return response
+
+
+async def _check(request: web.Request, portal: Portal, visit: Visit) -> None:
+    if not portal.cluster.synced:
+        raise RefusedError("ClusterUnavailable", 503)
+    if request.method in ("GET", "HEAD"):
+        return
+    if not sent_by_us(request.headers, portal.settings.origin):
+        raise RefusedError("ForeignForm", 403)
+    if not visit.person.owns(str((await request.post()).get("token", ""))):
+        raise RefusedError("ForeignForm", 403)
+
+
+def _refusal(error: Exception) -> RefusedError:
+    if isinstance(error, web.HTTPException):
+        missing = error.status in (NOT_FOUND, METHOD_NOT_ALLOWED)
+        return RefusedError("NotFound" if missing else "BadRequest", error.status)
+    if isinstance(error, KubeError):
+        log.warning("the API server did not take a request", extra={"error": str(error)})
+        return RefusedError("ClusterUnavailable", 503)
+    log.error("a page failed", exc_info=error)
+    return RefusedError("Failure", 500)
+
+
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """On every answer, whoever made it."""
+    for name, value in headers(https=portal_of(request).settings.https).items():
+        response.headers.setdefault(name, value)

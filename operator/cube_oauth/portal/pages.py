@@ -1,0 +1,84 @@
+"""HTML from templates; everything that is not from the catalogue is escaped."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from cube_oauth.portal.texts import LANGUAGE, say
+
+if TYPE_CHECKING:
+    from cube_oauth.portal.refusals import RefusedError
+    from cube_oauth.portal.visit import Visit
+
+HERE = Path(__file__).parent
+STATIC = {"portal.css": "text/css", "icon.svg": "image/svg+xml"}
+FOREVER = "public, max-age=31536000, immutable"
+
+
+@dataclass(frozen=True)
+class StaticFile:
+    """A file that never changes under its address: the address holds its hash."""
+
+    body: bytes
+    content_type: str
+    version: str
+
+
+def _static(name: str, content_type: str) -> StaticFile:
+    body = (HERE / "static" / name).read_bytes()
+    return StaticFile(body, content_type, hashlib.sha256(body).hexdigest()[:12])
+
+
+class Pages:
+    """Renders the templates and serves the static files."""
+
+    def __init__(self) -> None:
+        self._files = {name: _static(name, content_type) for name, content_type in STATIC.items()}
+        self._jinja = Environment(
+            loader=FileSystemLoader(HERE / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._jinja.globals.update(say=say, language=LANGUAGE, static=self._address)
+
+    def page(
+        self, template: str, visit: Visit | None, *, status: int = 200, private: bool = False, **values: object
+    ) -> web.Response:
+        """One page. ``private``: its address holds what nobody else may learn, so it is told to nobody (``Referrer-Policy``)."""
+        session = visit.session if visit else None
+        form_token = session.form_token if session else ""
+        html = self._jinja.get_template(template).render(session=session, form_token=form_token, private=private, **values)
+        headers = {"Referrer-Policy": "no-referrer"} if private else None
+        return web.Response(text=html, content_type="text/html", charset="utf-8", status=status, headers=headers)
+
+    def refusal(self, error: RefusedError, visit: Visit | None, *, private: bool = False) -> web.Response:
+        """The page of a refusal."""
+        return self.page(
+            "refused.html",
+            visit,
+            status=error.status,
+            private=private,
+            title=say(f"refused.{error.word}.title", **error.values),
+            body=say(f"refused.{error.word}.body", **error.values),
+            word=error.word,
+            retry=error.retry,
+            retry_text=say("retry.login" if (error.retry or "").startswith("/login") else "retry.connect"),
+        )
+
+    async def static(self, request: web.Request) -> web.Response:
+        """A static file."""
+        file = self._files.get(request.match_info["name"])
+        if file is None:
+            raise web.HTTPNotFound
+        return web.Response(body=file.body, content_type=file.content_type, headers={"Cache-Control": FOREVER})
+
+    def _address(self, name: str) -> str:
+        return f"/static/{name}?v={self._files[name].version}"

@@ -1,0 +1,55 @@
+"""The pages and their addresses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from cube_oauth.portal import connect, login
+from cube_oauth.portal.guard import add_headers, guard
+from cube_oauth.portal.overview import card, may_connect
+from cube_oauth.portal.portal import PORTAL, portal_of, visit_of
+
+if TYPE_CHECKING:
+    from cube_oauth.portal.portal import Portal
+
+_ONE_APP = "{namespace:[a-z0-9][a-z0-9-]{0,62}}/{app:[a-z0-9][a-z0-9.-]{0,62}}"
+LARGEST_FORM = 16 * 1024
+"""Bytes."""
+
+
+def application(portal: Portal) -> web.Application:
+    """All pages."""
+    app = web.Application(middlewares=[guard], client_max_size=LARGEST_FORM)
+    app[PORTAL] = portal
+    app.on_response_prepare.append(add_headers)
+    app.add_routes(
+        [
+            web.get("/", overview),
+            web.get("/login", login.begin),
+            web.get(login.CALLBACK, login.callback),
+            web.post("/logout", login.log_out),
+            web.get(f"/connect/{_ONE_APP}", connect.page),
+            web.post(f"/connect/{_ONE_APP}", connect.start),
+            web.get(f"/callback/{_ONE_APP}", connect.callback),
+            web.post(f"/disconnect/{_ONE_APP}", connect.disconnect),
+            web.get("/static/{name}", portal.pages.static),
+        ]
+    )
+    return app
+
+
+async def overview(request: web.Request) -> web.StreamResponse:
+    """``GET /``: Connected apps."""
+    portal, visit = portal_of(request), visit_of(request)
+    person = visit.session
+    if person is None:
+        return portal.pages.page("welcome.html", visit)
+    notice = visit.take_notice()
+    cards = [
+        card(app, portal.cluster.credential(app, person.username), visit.now)
+        for app in portal.cluster.apps()
+        if may_connect(app, person.username, person.groups)
+    ]
+    return portal.pages.page("overview.html", visit, cards=cards, notice=notice)

@@ -1,0 +1,135 @@
+"""Who is logged in, and which authorizations are under way: the two cookies' contents. Pure: ``now`` is an argument."""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+from datetime import datetime, timedelta
+from typing import Literal, Self
+
+from pydantic import Field
+
+from cube_oauth.resources.meta import Model
+from cube_oauth.resources.names import digest
+
+IDLE = timedelta(minutes=30)
+LONGEST = timedelta(hours=8)
+RENEW_AFTER = timedelta(minutes=1)
+"""The cookie is written again at most this often."""
+PENDING_AGE = timedelta(minutes=10)
+MOST_PENDING = 6
+"""So many tabs may be under way at once; then the oldest is dropped."""
+
+SESSION_COOKIE = "__Host-cube-oauth-session"
+PENDING_COOKIE = "__Host-cube-oauth-pending"
+
+_OWN_PAGES = re.compile(r"/(connect/[a-z0-9.-]{1,63}/[a-z0-9.-]{1,63})?")
+
+
+def own_page(path: str | None) -> str:
+    """``path`` when it is one of our pages, otherwise ``/``: what a link asks for never leads to another site."""
+    return path if path and _OWN_PAGES.fullmatch(path) else "/"
+
+
+class Notice(Model):
+    """What just happened, told once on the next page."""
+
+    text: str
+    """A key of the catalogue."""
+    title: str = ""
+    """The app's name."""
+
+
+class Session(Model):
+    """A person who logged in."""
+
+    id: str
+    """Never shown or logged: the form tokens come from it."""
+    username: str
+    groups: tuple[str, ...] = ()
+    began: int
+    seen: int
+    notice: Notice | None = None
+
+    @classmethod
+    def begin(cls, username: str, groups: tuple[str, ...], now: datetime) -> Self:
+        """A new one."""
+        moment = int(now.timestamp())
+        return cls(id=secrets.token_urlsafe(16), username=username, groups=groups, began=moment, seen=moment)
+
+    def alive(self, now: datetime) -> bool:
+        """Whether neither limit has passed."""
+        moment = now.timestamp()
+        return moment < self.seen + IDLE.total_seconds() and moment < self.began + LONGEST.total_seconds()
+
+    def due(self, now: datetime) -> bool:
+        """Whether the cookie should be written again, so that the idle limit counts from now."""
+        return now.timestamp() >= self.seen + RENEW_AFTER.total_seconds()
+
+    def touched(self, now: datetime) -> Self:
+        """The same, used now."""
+        return self.model_copy(update={"seen": int(now.timestamp())})
+
+    @property
+    def form_token(self) -> str:
+        """What every form of this session carries, and no other site can know."""
+        return digest("form", self.id)
+
+    def owns(self, token: str) -> bool:
+        """Whether a form came from this session."""
+        return hmac.compare_digest(token.encode(), self.form_token.encode())
+
+
+class Pending(Model):
+    """One authorization request that was sent and not answered yet."""
+
+    purpose: Literal["login", "connect"]
+    state: str = Field(default_factory=lambda: secrets.token_urlsafe(24))
+    nonce: str | None = None
+    verifier: str | None = None
+    began: int
+    namespace: str = ""
+    app: str = ""
+    client: str = ""
+    """Hash of the app's client and endpoints: the code is for this client at this provider, and goes nowhere else."""
+    session: str = ""
+    """Hash of the session that began it."""
+    next: str = "/"
+
+    def fresh(self, now: datetime) -> bool:
+        """Whether it may still be answered."""
+        return now.timestamp() < self.began + PENDING_AGE.total_seconds()
+
+
+class PendingList(Model):
+    """All that are under way in one browser, the oldest first."""
+
+    items: tuple[Pending, ...] = ()
+
+    def find(self, state: str, purpose: str, namespace: str = "", app: str = "") -> Pending | None:
+        """The one with this state, if it was for this very thing."""
+        wanted = (purpose, namespace, app)
+        for item in self.items:
+            same = hmac.compare_digest(item.state.encode(), state.encode())
+            if same and (item.purpose, item.namespace, item.app) == wanted:
+                return item
+        return None
+
+    def plus(self, item: Pending, now: datetime) -> Self:
+        """With one more; the overaged and the oldest beyond the limit are dropped."""
+        kept = [known for known in self.items if known.fresh(now)]
+        return self.model_copy(update={"items": (*kept, item)[-MOST_PENDING:]})
+
+    def without(self, state: str) -> Self:
+        """Without the one that was answered."""
+        return self.model_copy(update={"items": tuple(item for item in self.items if item.state != state)})
+
+    def without_oldest(self) -> Self:
+        """One less, to make room."""
+        return self.model_copy(update={"items": self.items[1:]})
+
+
+def session_hash(session: Session) -> str:
+    """Names a session without being of use to whoever reads it."""
+    return digest("pending", session.id)

@@ -1,0 +1,101 @@
+"""What the portal is told by its environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
+
+from cube_oauth.settings import PREFIX, Environment, Installation, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True)
+class LogInSettings:
+    """The OpenID provider that says who somebody is."""
+
+    issuer: str
+    client_id: str
+    client_secret_file: Path | None
+    """None: a public client."""
+    scopes: tuple[str, ...]
+    username_claim: str
+    """Dotted path; the same claim as Cube's."""
+    groups_claim: str
+
+    @classmethod
+    def read(cls, env: Environment) -> Self:
+        """From ``CUBE_OAUTH_LOGIN_*``, ``_USERNAME_CLAIM`` and ``_GROUPS_CLAIM``."""
+        scopes = tuple(env.text("LOGIN_SCOPES", "openid profile").split())
+        if "openid" not in scopes:
+            raise SettingsError(f"{PREFIX}LOGIN_SCOPES must contain openid: without it the provider says nothing of who logged in")
+        secret = env.optional("LOGIN_CLIENT_SECRET_FILE")
+        return cls(
+            issuer=env.text("LOGIN_ISSUER"),
+            client_id=env.text("LOGIN_CLIENT_ID"),
+            client_secret_file=Path(secret) if secret else None,
+            scopes=scopes,
+            username_claim=env.text("USERNAME_CLAIM", "sub"),
+            groups_claim=env.text("GROUPS_CLAIM", "groups"),
+        )
+
+
+@dataclass(frozen=True)
+class PortalSettings:
+    """All of it."""
+
+    installation: Installation
+    log_in: LogInSettings
+    listen: tuple[str, int]
+    listen_health: tuple[str, int]
+    tls_directory: Path | None
+    """Holds ``tls.crt`` and ``tls.key``; None: HTTP, behind something that ends TLS."""
+    cookie_ring_file: Path
+    extra_ca_file: str | None
+    allowed_addresses: tuple[IPv4Network | IPv6Network, ...]
+
+    @classmethod
+    def read(cls, variables: Mapping[str, str]) -> Self:
+        """Raises SettingsError, with a sentence that names the variable."""
+        env = Environment(variables)
+        directory = env.optional("TLS_DIR")
+        return cls(
+            installation=_with_origin(Installation.read(env)),
+            log_in=LogInSettings.read(env),
+            listen=env.address("LISTEN_PORTAL", ":8000"),
+            listen_health=env.address("LISTEN", ":8080"),
+            tls_directory=Path(directory) if directory else None,
+            cookie_ring_file=Path(env.text("COOKIE_RING_FILE")),
+            extra_ca_file=env.optional("EXTRA_CA_FILE"),
+            allowed_addresses=_networks(env.words("ALLOWED_ADDRESSES")),
+        )
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port of the portal's public address, as browsers write it in ``Origin``."""
+        parts = urlsplit(self.installation.portal_url)
+        return f"{parts.scheme}://{parts.netloc}".lower()
+
+    @property
+    def https(self) -> bool:
+        """Whether people reach the portal by HTTPS, whoever ends TLS."""
+        return self.installation.portal_url.startswith("https://")
+
+
+def _with_origin(installation: Installation) -> Installation:
+    """The portal has a host to itself: its ``__Host-`` cookies and its Content-Security-Policy are the host's, not a path's."""
+    parts = urlsplit(installation.portal_url)
+    if parts.scheme not in ("https", "http") or not parts.netloc or parts.path or parts.query or parts.username:
+        raise SettingsError(f"{PREFIX}PORTAL_URL must be the origin that people open, without a path: https://connect.example.com")
+    return installation
+
+
+def _networks(words: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
+    try:
+        return tuple(ip_network(word) for word in words)
+    except ValueError as error:
+        raise SettingsError(f"{PREFIX}ALLOWED_ADDRESSES must be networks, separated by commas: {error}") from error

@@ -1,0 +1,141 @@
+"""Every word that people read, in one place, ready to be translated. Nothing here comes from a provider."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LANGUAGE = "en"
+
+ENGLISH: Mapping[str, str] = {
+    # every page
+    "product": "Cube connections",
+    "skip": "Skip to the content",
+    "account": "Logged in as",
+    "log-in": "Log in",
+    "log-out": "Log out",
+    "home": "All connected apps",
+    "details": "More about this",
+    # the front page before the log-in
+    "welcome.title": "Query as yourself",
+    "welcome.body": "Connect your own account at each data source once. From then on, what you ask Cube runs with your own "
+    "permissions, and your connection is renewed by itself.",
+    # connected apps
+    "apps.title": "Connected apps",
+    "apps.intro": "With a connected account, what you ask Cube runs with your own permissions in that data source.",
+    "apps.none": "There is no app that you may connect.",
+    "apps.none.hint": "Ask whoever runs Cube for you to give you access to one.",
+    "app.in": "{data_source} in {namespace}",
+    "app.authorize": "Authorize",
+    "app.reconnect": "Reconnect",
+    "app.disconnect": "Disconnect",
+    "app.for": "{title}, {namespace}",
+    "state.active": "Connected as <strong>{subject}</strong>",
+    "state.active.until": "Connected as <strong>{subject}</strong>, until {until}",
+    "state.active.renewed": "Renewed by itself.",
+    "state.active.renewed.until": "Renewed by itself until {until}; then you reconnect.",
+    "state.active.last": "It cannot be renewed: reconnect when it has ended.",
+    "state.expired": "Expired: reconnect",
+    "state.expired.at": "Expired {at}: reconnect",
+    "state.expired.hint": "Until then you do not use your own account.",
+    "state.revoked": "Ended: reconnect",
+    "state.revoked.hint": "The provider says that this connection is over.",
+    "state.suspended": "Withheld",
+    "state.suspended.hint": "An administrator has suspended this connection.",
+    "state.pending": "Not connected",
+    "state.pending.hint": "You are asked at the provider, and come back here.",
+    "state.failed.hint": "The last attempt did not succeed. {why}",
+    "state.setting-up": "Being set up",
+    "state.setting-up.hint": "Reload this page in a moment.",
+    "state.unavailable": "Not available",
+    "state.unavailable.hint": "{why}",
+    "time.format": "{day} {month} {year}, {clock} UTC",
+    "months": "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec",
+    # what just happened
+    "notice.connected": "{title} is connected. What you ask Cube now runs with your own permissions there.",
+    "notice.waiting": "You have authorized {title}. The connection is being made; reload this page in a moment.",
+    "notice.disconnected": "{title} is disconnected. Your tokens are revoked at the provider and removed; what you ask Cube no "
+    "longer runs with your permissions there.",
+    "notice.nothing": "{title} was not connected.",
+    # one app
+    "connect.title": "Connect {title}",
+    "connect.body": "You go on to <strong>{host}</strong>, are asked there whether Cube may act for you, and come back here.",
+    "connect.who": "Use the account that belongs to <strong>{username}</strong>.",
+    "connect.done": "You are connected already. Authorizing again replaces the connection.",
+    "connect.scopes": "What is asked for",
+    # on the way to the provider
+    "leave.title": "On the way to {title}",
+    "leave.body": "You are being taken to <strong>{host}</strong>.",
+    "leave.link": "Continue to {host}",
+    # refusals: what happened, and what to do
+    "refused.AccessDenied.title": "Nothing was connected",
+    "refused.AccessDenied.body": "You, or the provider on its own, said no to {title}. If it was not you, ask the provider's "
+    "administrator to permit this application for you.",
+    "refused.LoginRequired.title": "The provider wants to see you",
+    "refused.LoginRequired.body": "It wants you to log in, or to agree to something, before {title} can be connected. Start again, "
+    "and follow its pages.",
+    "refused.ProviderUnavailable.title": "The provider is not available",
+    "refused.ProviderUnavailable.body": "The provider has an error of its own just now. Try again in a few minutes.",
+    "refused.ProviderRefused.title": "The provider refused the request",
+    "refused.ProviderRefused.body": "It does not accept the request that was made for {title}. Trying again will hardly help: tell "
+    "whoever runs Cube for you. The reason is {reason}.",
+    "refused.StateUnknown.title": "This answer does not belong to you",
+    "refused.StateUnknown.body": "It was not asked for in this browser and this session, or it was used already, or more than ten "
+    "minutes went by. Nothing was connected. Start again, and do not open links to this page that somebody sent you.",
+    "refused.AnswerInvalid.title": "The answer cannot be trusted",
+    "refused.AnswerInvalid.body": "It is incomplete, or it does not come from the provider that was asked. Nothing was connected. "
+    "Start again; if it happens once more, tell whoever runs Cube for you.",
+    "refused.Replayed.title": "This answer was used already",
+    "refused.Replayed.body": "An answer of the provider counts once. If you did not open it twice yourself, look whether you are "
+    "connected, disconnect, and tell whoever runs Cube for you.",
+    "refused.AppChanged.title": "{title} changed meanwhile",
+    "refused.AppChanged.body": "Its settings were changed while you were at the provider, so the answer was not used. Start again.",
+    "refused.AppNotReady.title": "{title} is not available",
+    "refused.AppNotReady.body": "{why} This is not in your hands: tell whoever runs Cube for you, or come back later.",
+    "refused.NoSuchApp.title": "There is no such app",
+    "refused.NoSuchApp.body": "It does not exist, or you may not connect it. Ask whoever runs Cube for you.",
+    "refused.Suspended.title": "This connection is withheld",
+    "refused.Suspended.body": "An administrator has suspended your connection to {title}. Ask whoever runs Cube for you.",
+    "refused.NameTaken.title": "Nothing was connected",
+    "refused.NameTaken.body": "The name of your connection is used for something else in this namespace. Tell whoever runs Cube "
+    "for you that UserCredential {name} must be removed.",
+    "refused.GrantRefused.title": "Nothing was connected",
+    "refused.GrantRefused.body": "You authorized {title}, but its answer could not be used. {why}",
+    "refused.ClusterUnavailable.title": "Not available just now",
+    "refused.ClusterUnavailable.body": "The cluster did not take the request. Try again in a moment.",
+    "refused.LogInFailed.title": "You are not logged in",
+    "refused.LogInFailed.body": "The log-in provider's answer cannot be used. Log in again; if it happens once more, tell whoever "
+    "runs Cube for you. The reason is {reason}.",
+    "refused.LogInDenied.title": "You are not logged in",
+    "refused.LogInDenied.body": "The log-in was broken off, or the log-in provider does not let you in here.",
+    "refused.LogInUnavailable.title": "Logging in is not possible just now",
+    "refused.LogInUnavailable.body": "The log-in provider does not answer. Try again in a few minutes.",
+    "refused.LogInOver.title": "This log-in is over",
+    "refused.LogInOver.body": "It was not begun in this browser, or it was used already, or more than ten minutes went by. "
+    "Log in again.",
+    "refused.Nameless.title": "You cannot be told apart",
+    "refused.Nameless.body": "The log-in provider's answer holds no usable user name ({why}). Tell whoever runs Cube for you.",
+    "refused.SessionOver.title": "Your session has ended",
+    "refused.SessionOver.body": "You were away for a while, so you have been logged out. Nothing was changed. Log in, "
+    "and start again.",
+    "refused.ForeignForm.title": "This request was not made here",
+    "refused.ForeignForm.body": "The form is from another session or another site, so nothing was changed. Go back to your apps "
+    "and press the button there.",
+    "refused.NotFound.title": "There is no such page",
+    "refused.NotFound.body": "The address leads nowhere.",
+    "refused.BadRequest.title": "This request cannot be read",
+    "refused.BadRequest.body": "Go back to your apps and start from there.",
+    "refused.Failure.title": "Something went wrong here",
+    "refused.Failure.body": "It is written in the portal's log. Try again in a moment.",
+    "retry.connect": "Start again",
+    "retry.login": "Log in",
+}
+
+
+def say(key: str, **values: object) -> Markup:
+    """The text with its values filled in; values are escaped, the text's own markup is not. Raises KeyError for a typing error."""
+    return Markup(ENGLISH[key]).format(**values)  # noqa: S704 - the catalogue is ours; format() escapes the values

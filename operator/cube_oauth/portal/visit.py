@@ -1,0 +1,104 @@
+"""One request's view of the browser's cookies: read once at the beginning, written back once at the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cube_oauth.portal.cookies import CookieTooLargeError, SealedCookie
+from cube_oauth.portal.refusals import RefusedError
+from cube_oauth.portal.session import PENDING_COOKIE, SESSION_COOKIE, Notice, Pending, PendingList, Session, session_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from aiohttp import web
+
+    from cube_oauth.resources.keyring import Keyring
+
+
+class Cookies:
+    """Both cookies of the portal."""
+
+    def __init__(self, ring: Callable[[], Keyring]) -> None:
+        self.session = SealedCookie(SESSION_COOKIE, Session, ring)
+        self.pending = SealedCookie(PENDING_COOKIE, PendingList, ring)
+
+    def visit(self, request: web.Request, now: datetime) -> Visit:
+        """Read what the browser sent; an ended session is none."""
+        session = self.session.read(request)
+        alive = session if session and session.alive(now) else None
+        pending = self.pending.read(request) or PendingList()
+        return Visit(self, now, alive, pending, (session, pending))
+
+
+@dataclass
+class Visit:
+    """Who is there, and what is under way in this browser."""
+
+    cookies: Cookies
+    now: datetime
+    session: Session | None
+    pending: PendingList
+    sent: tuple[Session | None, PendingList]
+    """What the browser has."""
+
+    @property
+    def person(self) -> Session:
+        """The session. Raises RefusedError when there is none."""
+        if self.session is None:
+            raise RefusedError("SessionOver", 401, retry="/login")
+        return self.session
+
+    def notify(self, text: str, title: str) -> None:
+        """Tell this on the next page."""
+        self.session = self.person.model_copy(update={"notice": Notice(text=text, title=title)})
+
+    def take_notice(self) -> Notice | None:
+        """What is to be told, once."""
+        if self.session is None or self.session.notice is None:
+            return None
+        notice = self.session.notice
+        self.session = self.session.model_copy(update={"notice": None})
+        return notice
+
+    def remember(self, item: Pending) -> None:
+        """An authorization was begun. The oldest are dropped when all do not fit into a cookie."""
+        pending = self.pending.plus(item, self.now)
+        while len(pending.items) > 1 and not self._fits(pending):
+            pending = pending.without_oldest()
+        self.pending = pending
+
+    def take(self, state: str, purpose: str, namespace: str = "", app: str = "") -> Pending | None:
+        """The authorization that this answers, once; None when it was not begun here, for something else, or too long ago."""
+        found = self.pending.find(state, purpose, namespace, app)
+        if found is None:
+            return None
+        self.pending = self.pending.without(state)
+        return found if found.fresh(self.now) else None
+
+    def began(self, item: Pending) -> bool:
+        """Whether this very session began it."""
+        return self.session is not None and item.session == session_hash(self.session)
+
+    def close(self, response: web.StreamResponse) -> None:
+        """Give the browser what changed."""
+        session, pending = self.sent
+        if self.session is None and session is not None:
+            self.cookies.session.remove(response)
+        elif self.session is not None and (self.session != session or self.session.due(self.now)):
+            self.cookies.session.write(response, self.session.touched(self.now))
+        if self.pending == pending:
+            return
+        if self.pending.items:
+            self.cookies.pending.write(response, self.pending)
+        else:
+            self.cookies.pending.remove(response)
+
+    def _fits(self, pending: PendingList) -> bool:
+        try:
+            self.cookies.pending.sealed(pending)
+        except CookieTooLargeError:
+            return False
+        return True
