@@ -43,10 +43,12 @@ def etcd(program: Path, settings: Settings) -> list[str | Path]:
     return [
         program,
         *("--name", "test", "--data-dir", settings.data / "etcd", "--log-level", "warn", "--unsafe-no-fsync"),
+        "--enable-grpc-gateway=false",  # it would come without a client certificate, and be refused every few seconds
         *("--listen-client-urls", settings.etcd_url, "--advertise-client-urls", settings.etcd_url),
         *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", f"test={peer}"),
         *(f"--cert-file={keys}/etcd.crt", f"--key-file={keys}/etcd.key"),
         *(f"--trusted-ca-file={keys}/ca.crt", "--client-cert-auth"),
+        "--enable-grpc-gateway=false",  # it asks etcd without a client's certificate, and is refused every few seconds
     ]
 
 

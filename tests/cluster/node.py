@@ -221,8 +221,8 @@ class Node(LocalCluster):
         for name in (_INIT, _SUPERVISOR, *known.processes):  # the first takes all others with it
             if process := known.processes.get(name):
                 process.stop()
-        if known.slot and succeeds(["ip", "link", "show", Link(known.slot).interface]):
-            run(["ip", "link", "delete", Link(known.slot).interface])
+        if known.slot and not processes.until(lambda: _unlinked(Link(known.slot)), 10):
+            raise ClusterError(f"the link {Link(known.slot).interface} cannot be removed")
         cgroups.remove(self.cgroup)
 
 
@@ -289,6 +289,11 @@ def _free_link() -> Link:
             continue
         return link
     raise ClusterError("no free network for a node in 10.99.0.0/16: set CUBE_OAUTH_NODE_NETWORK to another /16")
+
+
+def _unlinked(link: Link) -> bool:
+    """Whether the link is gone: the kernel removes it by itself, in its own time, when a node's namespaces go."""
+    return succeeds(["ip", "link", "delete", link.interface]) or not succeeds(["ip", "link", "show", link.interface])
 
 
 _WIDE = 16

@@ -14,6 +14,7 @@ _WANTED = frozenset(("index-url", "extra-index-url", "find-links", "no-index", "
     "default-timeout",
     "retries",
 }
+_VARIABLES = ":env:"
 _FILES = frozenset(("cert", "client-cert", "find-links"))
 
 
@@ -38,15 +39,15 @@ def mounts(work: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _settings() -> dict[str, str]:
-    """pip's own view of its configuration files and environment variables, of which the latter come last and win."""
+    """pip's own view of its configuration files and environment variables, of which the latter win."""
     try:
         listing = run([sys.executable, "-m", "pip", "config", "list"])
     except ClusterError:
         return {}  # no pip here, so there is nothing it was told
     found = {}
-    for line in listing.splitlines():
+    for line in sorted(listing.splitlines(), key=lambda line: line.startswith(_VARIABLES)):
         where, _, value = line.partition("=")
         section, _, key = where.rpartition(".")
-        if key in _WANTED and section in {"global", "install", ":env:"}:
+        if key in _WANTED and section in {"global", "install", _VARIABLES}:
             found[key] = str(ast.literal_eval(value))
     return found

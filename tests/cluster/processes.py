@@ -30,11 +30,13 @@ class Process:
     boot: str
 
     def alive(self) -> bool:
-        """Whether it still runs. A zombie does not: whoever started it may take a while to notice."""
+        """Whether any of it still runs. A mere zombie does not: whoever started it may take a while to notice."""
         if child := _children.get(self.pid):
             child.poll()
         state = _state(self.pid)
-        return state is not None and state[0] not in "ZX" and state[1] == self.started and _boot() == self.boot
+        if state is None or state[1] != self.started or _boot() != self.boot:
+            return False
+        return state[0] not in "ZX" or _threads(self.pid) > 1
 
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal, unless the process is gone and its id may be somebody else's."""
@@ -122,6 +124,14 @@ def _state(pid: int) -> tuple[str, int, int] | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return fields[0], int(fields[19]), int(fields[1])
+
+
+def _threads(pid: int) -> int:
+    """A killed process's first thread may be a zombie while others still hold its ports."""
+    try:
+        return len(list(Path(f"/proc/{pid}/task").iterdir()))
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
 
 
 # ---- ports

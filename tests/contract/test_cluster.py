@@ -470,7 +470,9 @@ apiVersion: v1
 kind: Service
 metadata: {name: web}
 spec: {type: NodePort, selector: {app: web}, ports: [{port: 80, targetPort: 8080, nodePort: 30080}]}
----
+"""
+
+_CLIENT = """
 apiVersion: batch/v1
 kind: Job
 metadata: {name: client}
@@ -528,10 +530,10 @@ def _run_pods(node: Node, answer: str) -> None:
     base = images.base_image()
     node.load_image(base.archive)
     with _server(node.host_address, answer.encode()) as host:
-        node.kubectl("apply", "-f", "-", text_in=_PODS.replace("IMAGE", base.ref).replace("HOST", host))
+        node.kubectl("apply", "-f", "-", text_in=_PODS.replace("IMAGE", base.ref))
         node.kubectl("rollout", "status", "deployment/web", "--timeout=90s")
-        node.kubectl("delete", "job", "client")  # it may have come before the service
-        node.kubectl("apply", "-f", "-", text_in=_PODS.replace("IMAGE", base.ref).replace("HOST", host))
+        node.kubectl("delete", "job", "client", "--ignore-not-found")
+        node.kubectl("apply", "-f", "-", text_in=_CLIENT.replace("IMAGE", base.ref).replace("HOST", host))
         node.kubectl("wait", "--for=condition=complete", "job/client", "--timeout=60s")
     log = node.kubectl("logs", "job/client")
     assert log.count("hello") == 10
@@ -548,18 +550,11 @@ def _rules() -> list[str]:
     return found
 
 
-_SYSCTLS = [
-    "net.ipv4.ip_forward",
-    "net.ipv4.conf.all.forwarding",
-    "net.ipv4.conf.all.route_localnet",
-    "vm.overcommit_memory",
-    "vm.panic_on_oom",
-    "kernel.panic",
-    "kernel.panic_on_oops",
-    "kernel.keys.root_maxkeys",
-    "kernel.keys.root_maxbytes",
-    "net.netfilter.nf_conntrack_max",
-]
+_SYSCTLS = (
+    *("net.ipv4.ip_forward", "net.ipv4.conf.all.forwarding", "net.ipv4.conf.all.route_localnet"),
+    *("vm.overcommit_memory", "vm.panic_on_oom", "kernel.panic", "kernel.panic_on_oops"),
+    *("kernel.keys.root_maxkeys", "kernel.keys.root_maxbytes", "net.netfilter.nf_conntrack_max"),
+)
 _FIXED = ("/run/containerd", "/run/xtables.lock", "/var/lib/cni", "/var/lib/kubelet", "/var/lib/containerd", "/var/log/pods")
 
 
