@@ -1,0 +1,72 @@
+"""What the broker tells the controller: which credentials are used, and which token the warehouse refused."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from cube_oauth.kube.api import USER_CREDENTIALS, Api, KubeError
+from cube_oauth.resources.meta import rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cube_oauth.resources.usercredential import UserCredential
+
+log = logging.getLogger(__name__)
+
+USE_INTERVAL = timedelta(minutes=5)
+MAX_WAITING = 1000
+MAX_REMEMBERED = 20_000
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Demand:
+    """Writes ``status.demand`` by merge patch, and nothing else."""
+
+    def __init__(self, api: Api, clock: Callable[[], datetime] = _now) -> None:
+        self._api = api
+        self._clock = clock
+        self._queue: asyncio.Queue[UserCredential] = asyncio.Queue(MAX_WAITING)
+        self._noted: OrderedDict[str, datetime] = OrderedDict()
+        """When a use was last noted, by UID: the copy of the status is a moment late."""
+
+    def used(self, credential: UserCredential) -> None:
+        """Note a use; written at most once in five minutes by all replicas together, and never in a query's way."""
+        now, demand = self._clock(), credential.status.demand
+        written = demand.last_used_at if demand else None
+        noted = self._noted.get(credential.metadata.uid)
+        if any(moment and now - moment < USE_INTERVAL for moment in (written, noted)) or self._queue.full():
+            return
+        self._noted[credential.metadata.uid] = now
+        self._noted.move_to_end(credential.metadata.uid)
+        if len(self._noted) > MAX_REMEMBERED:
+            self._noted.popitem(last=False)
+        self._queue.put_nowait(credential)
+
+    async def rejected(self, credential: UserCredential, revision: int) -> None:
+        """Ask for a forced refresh of this revision; once."""
+        demand = credential.status.demand
+        if demand is None or demand.rejected_revision != revision:
+            await self._write(credential, {"rejectedRevision": revision})
+
+    async def run(self) -> None:
+        """Write what waits, until cancelled."""
+        while True:
+            credential = await self._queue.get()
+            await self._write(credential, {"lastUsedAt": rfc3339(self._clock())})
+
+    async def _write(self, credential: UserCredential, demand: dict[str, Any]) -> None:
+        """With the UID, so that one that was created anew under the same name is not meant."""
+        meta = credential.metadata
+        body = {"metadata": {"uid": meta.uid}, "status": {"demand": demand}}
+        try:
+            await self._api.merge(USER_CREDENTIALS, meta.name, body, meta.namespace, "status")
+        except KubeError as error:
+            log.warning("demand not written", extra={"credential": f"{meta.namespace}/{meta.name}", "error": str(error)})

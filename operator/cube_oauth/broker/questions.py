@@ -1,0 +1,117 @@
+"""Reading what a resolver asks: shape, names, and whether the assertion is about the same person. Pure."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from cube_oauth.resources.usercredential import username_problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_APPS = 64
+JWT_PARTS = 3
+
+
+class Refusal(Exception):  # noqa: N818 - an answer, not a failure
+    """An HTTP error with a stable reason. Its message never holds what was sent."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+        self.message = message
+
+
+def bad_request(message: str) -> Refusal:
+    """400."""
+    return Refusal(400, "BadRequest", message)
+
+
+@dataclass(frozen=True)
+class Question:
+    """Whose credentials, for which apps (None: all of the namespace)."""
+
+    username: str
+    apps: frozenset[str] | None
+
+    @classmethod
+    def read(cls, body: Any) -> Self:
+        """From the request's JSON. Raises Refusal."""
+        caller = body.get("caller") if isinstance(body, dict) else None
+        if not isinstance(caller, dict) or not isinstance(caller.get("username"), str):
+            raise bad_request("caller.username must be a string")
+        if problem := username_problem(caller["username"]):
+            raise bad_request(f"caller.username cannot name a person: {problem}")
+        _check_assertion(caller["username"], _optional(caller, "issuer"), _optional(caller, "assertion"))
+        return cls(caller["username"], _apps(body.get("apps")))
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A token that the warehouse refused."""
+
+    data_source: str
+    revision: int
+
+    @classmethod
+    def read(cls, body: dict[str, Any]) -> Self:
+        """From the request's JSON. Raises Refusal."""
+        data_source, revision = body.get("dataSource"), body.get("revision")
+        if not isinstance(data_source, str) or not isinstance(revision, int):
+            raise bad_request("dataSource must be a string and revision a whole number")
+        return cls(data_source, revision)
+
+
+def _optional(caller: dict[str, Any], name: str) -> str | None:
+    value = caller.get(name)
+    if not isinstance(value, str | None):
+        raise bad_request(f"caller.{name} must be a string or absent")
+    return value
+
+
+def _apps(value: Any) -> frozenset[str] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) > MAX_APPS or not all(isinstance(name, str) for name in value):
+        raise bad_request(f"apps must be a list of at most {MAX_APPS} names")
+    return frozenset(value) or None
+
+
+def _check_assertion(username: str, issuer: str | None, assertion: str | None) -> None:
+    """Compare only: Cube verified the signature. A mix-up on the way must not give one person's token to another."""
+    claims = _claims(assertion) if assertion else None
+    if claims is None:
+        return
+    if username not in _strings(claims):
+        raise Refusal(403, "CallerMismatch", "no claim of the caller's token holds the username that was asked for")
+    if issuer is not None and claims.get("iss") != issuer:
+        raise Refusal(403, "CallerMismatch", "the caller's token has another issuer than the one that was named")
+
+
+def _claims(assertion: str) -> dict[str, Any] | None:
+    """The payload of a JWT (RFC 7519), unverified; None when it is none."""
+    parts = assertion.split(".")
+    if len(parts) != JWT_PARTS:
+        return None
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (ValueError, RecursionError):
+        return None
+    return claims if isinstance(claims, dict) else None
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """Every text in the claims, at any depth: the claim that names the person is the pod's choice."""
+    waiting = [value]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, str):
+            yield part
+        elif isinstance(part, dict):
+            waiting.extend(part.values())
+        elif isinstance(part, list):
+            waiting.extend(part)

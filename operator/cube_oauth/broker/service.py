@@ -1,0 +1,93 @@
+"""The two questions of a resolver, answered."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from cube_oauth.broker.answer import Entry, entries
+from cube_oauth.broker.questions import Question, Refusal, Rejection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cube_oauth.broker.callers import Workload
+    from cube_oauth.broker.demand import Demand
+    from cube_oauth.broker.files import AccessRing
+    from cube_oauth.broker.metrics import Metrics
+    from cube_oauth.broker.world import World
+    from cube_oauth.resources.usercredential import UserCredential
+
+log = logging.getLogger(__name__)
+
+FORCED_REFRESH_SECONDS = 10.0
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Service:
+    """Gathers, decides, answers."""
+
+    def __init__(
+        self, world: World, access: AccessRing, demand: Demand, metrics: Metrics, clock: Callable[[], datetime] = _now
+    ) -> None:
+        self._world = world
+        self._access = access
+        self._demand = demand
+        self._metrics = metrics
+        self._clock = clock
+
+    def check(self, workload: Workload) -> None:
+        """Raises Refusal while the copies are not filled, or when the pod's namespace is not served."""
+        if not self._world.synced:
+            raise Refusal(503, "NotReady", "the broker has not read the cluster yet; try again")
+        if not self._world.serves(workload.namespace):
+            raise Refusal(403, "Forbidden", f"namespace {workload.namespace} is not one that this installation serves")
+
+    def resolve(self, workload: Workload, question: Question) -> dict[str, Any]:
+        """A person's credentials, as the protocol has them."""
+        decided = self._decided(workload, question)
+        for entry in decided.values():
+            self._metrics.decisions.labels(entry.reason).inc()
+            if entry.access_token and entry.found.credential:
+                self._demand.used(entry.found.credential)
+        log.debug(
+            "resolved",
+            extra={
+                "namespace": workload.namespace,
+                "username": question.username,
+                "reasons": {name: str(entry.reason) for name, entry in decided.items()},
+            },
+        )
+        return {"username": question.username, "credentials": {name: entry.to_json() for name, entry in decided.items()}}
+
+    async def invalidate(self, workload: Workload, question: Question, rejection: Rejection) -> dict[str, Any]:
+        """The same, after asking for a forced refresh if the refused token is still the current one."""
+        entry = self._decided(workload, question).get(rejection.data_source)
+        if entry and entry.record and entry.record.revision == rejection.revision and entry.found.credential:
+            await self._forced_refresh(entry.found.credential, rejection.revision)
+        return self.resolve(workload, question)
+
+    def _decided(self, workload: Workload, question: Question) -> dict[str, Entry]:
+        self.check(workload)
+        return entries(self._world.find(workload, question), self._access.ring, self._clock())
+
+    async def _forced_refresh(self, credential: UserCredential, revision: int) -> None:
+        """Until there is a newer token (or none), at most 10 s."""
+        with self._world.watching(credential.metadata.uid) as changed:
+            await self._demand.rejected(credential, revision)
+            try:
+                async with asyncio.timeout(FORCED_REFRESH_SECONDS):
+                    while self._current(credential) == revision:
+                        changed.clear()
+                        await changed.wait()
+            except TimeoutError:
+                log.info("no newer token came in time", extra={"credential": credential.metadata.name, "revision": revision})
+
+    def _current(self, credential: UserCredential) -> int | None:
+        token = self._world.token(credential)
+        return token.record.revision if token and token.access_token else None

@@ -1,0 +1,165 @@
+"""What the broker knows of the cluster: copies of token Secrets, UserCredentials and OAuthApps, and who is affected by a change."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from cube_oauth.broker.answer import Found, counting, may_resolve, oldest_first
+from cube_oauth.kube.api import OAUTH_APPS, SECRETS, USER_CREDENTIALS
+from cube_oauth.kube.watch import Key, Mirror
+from cube_oauth.providers.endpoints import data_source_of
+from cube_oauth.resources.names import KIND_LABEL, token_secret_name
+from cube_oauth.resources.oauthapp import OAuthApp
+from cube_oauth.resources.secrets import TokenSecret
+from cube_oauth.resources.usercredential import UserCredential
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cube_oauth.broker.callers import Workload
+    from cube_oauth.broker.questions import Question
+    from cube_oauth.kube.api import Api
+    from cube_oauth.settings import Installation
+
+
+class Listener(Protocol):
+    """Is told who is affected by a change; ``username`` None means everybody of the namespace."""
+
+    def __call__(self, namespace: str, username: str | None) -> None:
+        """Be told."""
+
+
+class World:
+    """Everything that answers are made of. Only changes that decide about an answer are told to ``listener``."""
+
+    def __init__(self, api: Api, installation: Installation, listener: Listener) -> None:
+        self._installation = installation
+        self._listener = listener
+        self._apps: dict[str, dict[str, OAuthApp]] = {}
+        self._people: dict[tuple[str, str], dict[str, UserCredential]] = {}
+        self._tokens = Mirror(
+            api,
+            SECRETS,
+            TokenSecret.from_kubernetes,
+            namespace=installation.token_namespace,
+            label_selector=f"{KIND_LABEL}=token",
+            changed=self._token_changed,
+        )
+        self._waiting: dict[str, set[asyncio.Event]] = {}
+        self.mirrors: list[Mirror[Any]] = [self._tokens, *self._of_tenants(api)]
+
+    def _of_tenants(self, api: Api) -> Iterator[Mirror[Any]]:
+        for namespace in self._installation.watched:
+            yield Mirror(api, OAUTH_APPS, OAuthApp.model_validate, namespace=namespace, changed=self._app_changed)
+            yield Mirror(
+                api, USER_CREDENTIALS, UserCredential.model_validate, namespace=namespace, changed=self._credential_changed
+            )
+
+    @property
+    def synced(self) -> bool:
+        """Whether every copy was filled once."""
+        return all(mirror.synced.is_set() for mirror in self.mirrors)
+
+    def serves(self, namespace: str) -> bool:
+        """Whether this is a tenant namespace."""
+        return not self._installation.namespaces or namespace in self._installation.namespaces
+
+    def apps(self, namespace: str) -> list[OAuthApp]:
+        """The OAuthApps of a namespace."""
+        return list(self._apps.get(namespace, {}).values())
+
+    def token(self, credential: UserCredential) -> TokenSecret | None:
+        """The token Secret of a credential, by its UID."""
+        return self._tokens.get((self._installation.token_namespace, token_secret_name(credential.metadata.uid)))
+
+    def find(self, workload: Workload, question: Question) -> list[Found]:
+        """What there is for this person in the pod's namespace, and of apps that the pod may resolve."""
+        apps = [
+            app
+            for app in oldest_first(self.apps(workload.namespace))
+            if may_resolve(app, workload.service_account) and (question.apps is None or app.metadata.name in question.apps)
+        ]
+        return [self._found(app, question.username) for app in apps]
+
+    def _found(self, app: OAuthApp, username: str) -> Found:
+        meta = app.metadata
+        mine = self._people.get((meta.namespace, username), {}).values()
+        credential = counting(one for one in mine if one.spec.oauth_app_ref.name == meta.name)
+        return Found(
+            app=app,
+            data_source=data_source_of(app),
+            authorize_url=self._installation.authorize_url(meta.namespace, meta.name),
+            credential=credential,
+            token=self.token(credential) if credential else None,
+        )
+
+    @contextmanager
+    def watching(self, credential_uid: str) -> Iterator[asyncio.Event]:
+        """An event that is set whenever the credential's token changes."""
+        event = asyncio.Event()
+        self._waiting.setdefault(credential_uid, set()).add(event)
+        try:
+            yield event
+        finally:
+            events = self._waiting[credential_uid]
+            events.discard(event)
+            if not events:
+                del self._waiting[credential_uid]
+
+    # --- changes
+
+    def _token_changed(self, _: Key, new: TokenSecret | None, old: TokenSecret | None) -> None:
+        for uid in {token.record.credential.uid for token in (new, old) if token}:
+            for event in self._waiting.get(uid, ()):
+                event.set()
+        if _token_facts(new) != _token_facts(old):
+            self._tell({(token.record.credential.namespace, token.record.username) for token in (new, old) if token})
+
+    def _credential_changed(self, key: Key, new: UserCredential | None, old: UserCredential | None) -> None:
+        namespace, name = key
+        if old:
+            _drop(self._people, (namespace, old.spec.username), name)
+        if new:
+            self._people.setdefault((namespace, new.spec.username), {})[name] = new
+        if _credential_facts(new) != _credential_facts(old):
+            self._tell({(namespace, credential.spec.username) for credential in (new, old) if credential})
+
+    def _app_changed(self, key: Key, new: OAuthApp | None, old: OAuthApp | None) -> None:
+        namespace, name = key
+        if old:
+            _drop(self._apps, namespace, name)
+        if new:
+            self._apps.setdefault(namespace, {})[name] = new
+        if _app_facts(new) != _app_facts(old):
+            self._tell({(namespace, None)})
+
+    def _tell(self, affected: set[tuple[str, str]] | set[tuple[str, None]]) -> None:
+        for namespace, username in affected:
+            self._listener(namespace, username)
+
+
+def _drop(index: dict[Any, dict[str, Any]], key: Any, name: str) -> None:
+    objects = index.get(key, {})
+    objects.pop(name, None)
+    if not objects:
+        index.pop(key, None)
+
+
+def _token_facts(token: TokenSecret | None) -> Any:
+    return token and (token.record, token.access_token)
+
+
+def _credential_facts(credential: UserCredential | None) -> Any:
+    """Without the status: the controller and we ourselves write it."""
+    return credential and (credential.metadata.uid, credential.metadata.deletion_timestamp, credential.spec)
+
+
+def _app_facts(app: OAuthApp | None) -> Any:
+    """Without the counts in the status."""
+    return app and (app.metadata.uid, app.metadata.deletion_timestamp, app.spec, _said(app))
+
+
+def _said(app: OAuthApp) -> list[str]:
+    return [condition.status for condition in app.status.conditions if condition.type == "Ready"]
