@@ -96,7 +96,9 @@ class Story:
         ready = "jsonpath={.items[*].status.conditions[?(@.type=='Ready')].status}"
         self.step("a real Kubernetes node is ready", "True", lambda: kubectl("get", "nodes", "-o", ready))
         running = "jsonpath={.items[*].status.availableReplicas}"
-        self.step("controller, broker and portal are available", "1 1 1", lambda: kubectl("get", "deploy", "-n", RELEASE, "-o", running))
+        self.step(
+            "controller, broker and portal are available", "1 1 1", lambda: kubectl("get", "deploy", "-n", RELEASE, "-o", running)
+        )
         names = "jsonpath={.items[*].spec.initContainers[*].name}"
         self.step(
             "Cube's pod was given the sidecar because of one label",

@@ -1,0 +1,217 @@
+"""An installation without pods: a control plane, and our processes beside it as subprocesses, for measurements and tests."""
+
+import base64
+import http.client
+import json
+import os
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from cube_oauth.resources.keyring import Keyring
+from cube_oauth.resources.kinds import crds
+from cube_oauth.resources.names import credential_name
+from cube_oauth.resources.secrets import Reference, TokenRecord, TokenSecret, binding_of
+from tests.cluster import ControlPlane
+from tests.parts.processes import free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMESPACE, SYSTEM, TOKENS, NAME = "analytics", "cube-oauth", "cube-oauth-tokens", "cube-oauth"
+
+
+class Installation:
+    """Namespaces, CRDs and one OAuthApp on a control plane, and how to start our processes for it."""
+
+    def __init__(self, cluster: ControlPlane, folder: Path, token_url: str = "https://127.0.0.1:1/token") -> None:
+        self.cluster = cluster
+        self.folder = folder
+        self.token_url = token_url
+        self._http = _connection(cluster)
+
+    def prepare(self) -> None:
+        """The CRDs, the namespaces, and an OAuthApp ``trino``."""
+        self.cluster.kubectl("apply", "--server-side", "-f", "-", text_in="---\n".join(json.dumps(crd) for crd in crds().values()))
+        self.cluster.kubectl("wait", "crd", "--all", "--for=condition=Established", "--timeout=30s")
+        for namespace in (NAMESPACE, SYSTEM, TOKENS):
+            self.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
+        self.create(
+            f"/apis/cubeoauth.dev/v1alpha1/namespaces/{NAMESPACE}/oauthapps",
+            {
+                "apiVersion": "cubeoauth.dev/v1alpha1",
+                "kind": "OAuthApp",
+                "metadata": {"name": "trino"},
+                "spec": {
+                    "authorizationURL": self.token_url.replace("/token", "/authorize"),
+                    "tokenURL": self.token_url,
+                    "clientID": "cube",
+                    "clientAuthentication": "none",
+                    "refresh": {"requestsPerSecond": 1000},
+                },
+            },
+        )
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """The settings of a process, as the chart would write them."""
+        return {
+            **os.environ,
+            "PYTHONPATH": str(ROOT / "operator"),
+            "KUBECONFIG": str(self.cluster.kubeconfig),
+            "CUBE_OAUTH_NAME": NAME,
+            "CUBE_OAUTH_NAMESPACE": SYSTEM,
+            "CUBE_OAUTH_TOKEN_NAMESPACE": TOKENS,
+            "CUBE_OAUTH_NAMESPACES": NAMESPACE,
+            "CUBE_OAUTH_PORTAL_URL": "https://portal.example.com",
+            "CUBE_OAUTH_BROKER_SERVICE": f"{NAME}-broker",
+            "CUBE_OAUTH_ALLOWED_ADDRESSES": "127.0.0.0/8",
+            **more,
+        }
+
+    @contextmanager
+    def process(self, name: str, **env: str) -> Iterator["Running"]:
+        """One of our processes, until the block ends."""
+        port = free_port()
+        log = self.folder / f"{name}.log"
+        with log.open("ab") as output:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "cube_oauth", name],
+                env=self.environment(CUBE_OAUTH_LISTEN=f"127.0.0.1:{port}", **env),
+                stdout=output,
+                stderr=output,
+            )
+        running = Running(child, port, log)
+        try:
+            yield running
+        finally:
+            child.terminate()
+            try:
+                child.wait(30)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+    def ring(self, suffix: str) -> Keyring:
+        """A key ring that the controller made."""
+        secret = self.get(f"/api/v1/namespaces/{SYSTEM}/secrets/{NAME}-keys-{suffix}")
+        return Keyring.from_json(base64.b64decode(secret["data"]["ring"]).decode())
+
+    def connect(self, username: str, *, lifetime: timedelta, age: timedelta = timedelta()) -> None:
+        """A person who is connected already, ``age`` into a token's ``lifetime``; needs the controller's key rings."""
+        app = self.get(f"/apis/cubeoauth.dev/v1alpha1/namespaces/{NAMESPACE}/oauthapps/trino")["metadata"]
+        credential = self.create(
+            f"/apis/cubeoauth.dev/v1alpha1/namespaces/{NAMESPACE}/usercredentials",
+            {
+                "apiVersion": "cubeoauth.dev/v1alpha1",
+                "kind": "UserCredential",
+                "metadata": {"name": credential_name("trino", username)},
+                "spec": {"username": username, "oauthAppRef": {"name": "trino"}},
+            },
+        )["metadata"]
+        issued = datetime.now(UTC).replace(microsecond=0) - age
+        record = TokenRecord(
+            credential=Reference(namespace=NAMESPACE, name=credential["name"], uid=credential["uid"]),
+            app=Reference(namespace=NAMESPACE, name="trino", uid=app["uid"]),
+            username=username,
+            token_url=self.token_url,
+            client_id="cube",
+            grant=f"grant-of-{username}",
+            revision=1,
+            issued_at=issued,
+            expires_at=issued + lifetime,
+        )
+        access, refresh = self._rings()
+        token = TokenSecret(
+            record,
+            None,
+            access.seal(SecretStr("access-" + "x" * 900), binding_of(record, "access")),
+            refresh.seal(SecretStr(f"refresh-{username}"), binding_of(record, "refresh")),
+        )
+        self.create(f"/api/v1/namespaces/{TOKENS}/secrets", token.to_kubernetes(TOKENS))
+
+    def _rings(self) -> tuple[Keyring, Keyring]:
+        if not hasattr(self, "_known_rings"):
+            self._known_rings = self.ring("access"), self.ring("refresh")
+        return self._known_rings
+
+    def items(self, path: str) -> list[dict[str, Any]]:
+        """The items of a list."""
+        return self.get(path)["items"]
+
+    def credentials(self) -> list[dict[str, Any]]:
+        """All UserCredentials."""
+        return self.items(f"/apis/cubeoauth.dev/v1alpha1/namespaces/{NAMESPACE}/usercredentials")
+
+    def get(self, path: str) -> dict[str, Any]:
+        """GET as the administrator."""
+        return self._ask("GET", path)
+
+    def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """POST as the administrator; kubectl would be far too slow for thousands."""
+        return self._ask("POST", path, body)
+
+    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        self._http.request(method, path, json.dumps(body) if body else None, {"Content-Type": "application/json"})
+        answer = self._http.getresponse()
+        content = json.loads(answer.read())
+        if answer.status >= 400:
+            raise RuntimeError(f"{method} {path}: {answer.status} {content.get('message')}")
+        return content
+
+
+class Running:
+    """A process of ours."""
+
+    def __init__(self, child: subprocess.Popen[bytes], port: int, log: Path) -> None:
+        self.child = child
+        self.port = port
+        self.log = log
+
+    def wait_ready(self, seconds: float = 120) -> None:
+        """Until ``/readyz`` is green."""
+        until = time.monotonic() + seconds
+        while not self.ready():
+            if self.child.poll() is not None or time.monotonic() > until:
+                raise RuntimeError(f"not ready:\n{self.log.read_text()[-3000:]}")
+            time.sleep(0.01)
+
+    def ready(self) -> bool:
+        """Whether ``/readyz`` is green now."""
+        http = http_client(self.port)
+        try:
+            http.request("GET", "/readyz")
+            return http.getresponse().status == 200
+        except OSError:
+            return False
+        finally:
+            http.close()
+
+    def memory(self) -> float:
+        """Resident memory in MiB."""
+        [line] = [line for line in Path(f"/proc/{self.child.pid}/status").read_text().splitlines() if line.startswith("VmRSS")]
+        return int(line.split()[1]) / 1024
+
+
+def http_client(port: int) -> http.client.HTTPConnection:
+    """A connection to a port of this machine."""
+    return http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+
+
+def _connection(cluster: ControlPlane) -> http.client.HTTPSConnection:
+    """To the API server, as the administrator."""
+    view = json.loads(cluster.kubectl("config", "view", "--raw", "--flatten", "-o", "json"))
+    server, user = view["clusters"][0]["cluster"], view["users"][0]["user"]
+    context = ssl.create_default_context(cadata=base64.b64decode(server["certificate-authority-data"]).decode())
+    pair = cluster.folder / "administrator.pem"
+    pair.touch(mode=0o600)
+    pair.write_bytes(base64.b64decode(user["client-key-data"]) + base64.b64decode(user["client-certificate-data"]))
+    context.load_cert_chain(pair)
+    address = urlsplit(server["server"])
+    return http.client.HTTPSConnection(address.hostname or "", address.port, context=context, timeout=60)

@@ -1,0 +1,104 @@
+"""Refreshes by a controller, beside a bare aiohttp loop that makes the same three requests at the same concurrency."""
+
+import asyncio
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import aiohttp
+
+from cube_oauth.kube.api import SECRETS, USER_CREDENTIALS, Api
+from tests.bench.installation import NAMESPACE, TOKENS, Installation
+from tests.bench.results import Result
+from tests.parts.certificates import Certificate, self_made
+from tests.parts.processes import free_port
+
+CREDENTIALS = 600
+CONCURRENCY = 20
+
+
+@contextmanager
+def provider(folder: Path) -> Iterator[tuple[str, Path]]:
+    """A fast token endpoint; its address and the authority to trust."""
+    certificate: Certificate = self_made(folder / "provider-tls", "127.0.0.1")
+    port = free_port()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "tests.bench.token_endpoint", str(port), str(certificate.cert), str(certificate.key)]
+    )
+    try:
+        yield f"https://127.0.0.1:{port}/token", certificate.ca
+    finally:
+        child.terminate()
+        child.wait()
+
+
+def measure(installation: Installation, ca: Path) -> list[Result]:
+    """All credentials are due at once; both loops work through as many of them as the other."""
+    with installation.process("controller", CUBE_OAUTH_EXTRA_CA_FILE=str(ca)) as rings:
+        rings.wait_ready()
+    for number in range(CREDENTIALS):
+        installation.connect(f"due-{number}", lifetime=timedelta(hours=1), age=timedelta(minutes=50))
+    due = [item["metadata"]["name"] for item in installation.credentials() if item["spec"]["username"].startswith("due-")]
+    with installation.process("controller", CUBE_OAUTH_EXTRA_CA_FILE=str(ca), CUBE_OAUTH_WORKERS=str(CONCURRENCY)) as controller:
+        ours = _rate_of(installation, set(due))
+        memory = controller.memory()
+    floor = asyncio.run(_bare(installation, due, ca))
+    _report(ours, floor, memory)
+    return [
+        Result(
+            "refresh_ratio", ours / floor, 0.6, f"refreshes/s ({ours:.0f}) beside a bare aiohttp loop ({floor:.0f})", at_least=True
+        )
+    ]
+
+
+def _report(ours: float, floor: float, memory: float) -> None:
+    print(f"    {ours:.0f} refreshes/s, bare loop {floor:.0f}/s, controller {memory:.0f} MiB", flush=True)
+
+
+def _rate_of(installation: Installation, due: set[str]) -> float:
+    """Refreshes a second, between the first tenth and the last (start-up and the tail are not throughput)."""
+    begun: tuple[float, int] | None = None
+    until = time.monotonic() + 300
+    while time.monotonic() < until:
+        done = sum(
+            1
+            for item in installation.credentials()
+            if item["metadata"]["name"] in due and (item.get("status") or {}).get("revision") == 2
+        )
+        now = time.perf_counter()
+        if begun is None and done >= len(due) / 10:
+            begun = now, done
+        if begun and done >= len(due) * 0.95:
+            return (done - begun[1]) / (now - begun[0])
+        time.sleep(0.05)
+    raise RuntimeError("the controller did not refresh what was due")
+
+
+async def _bare(installation: Installation, names: list[str], ca: Path) -> float:
+    """The same three requests for each: token, Secret, status."""
+    context = ssl.create_default_context(cafile=str(ca))
+    waiting = list(names)
+    async with Api.connect(str(installation.cluster.kubeconfig)) as api, aiohttp.ClientSession() as session:
+        secrets = {item["metadata"]["name"]: item for item in (await api.list(SECRETS, TOKENS))["items"]}
+        by_name = {item["metadata"]["name"]: item for item in installation.credentials()}
+
+        async def work() -> None:
+            while waiting:
+                credential = by_name[waiting.pop()]
+                form = {"grant_type": "refresh_token", "refresh_token": "r", "client_id": "cube"}
+                async with session.post(installation.token_url, data=form, ssl=context) as answer:
+                    await answer.read()
+                secret = secrets[f"token-{credential['metadata']['uid']}"]
+                body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret["metadata"]["name"], "namespace": TOKENS}}
+                await api.apply(SECRETS, {**body, "data": {"note": "eA=="}}, field_manager="bench")
+                status = {"status": {"revision": 3}}
+                await api.merge(USER_CREDENTIALS, credential["metadata"]["name"], status, NAMESPACE, "status")
+
+        began = time.perf_counter()
+        await asyncio.gather(*(work() for _ in range(CONCURRENCY)))
+        return len(names) / (time.perf_counter() - began)
