@@ -53,10 +53,11 @@ def _imported(text: str) -> RSAKey | ECKey:
 
 @lru_cache(maxsize=64)
 def _signing_key(secret: SecretStr) -> _SigningKey:
-    """The private key in ``secret``; kept, because reading an RSA key costs more than the request itself."""
+    """The key in ``secret``; kept, because reading an RSA key costs more than the request itself.
+
+    Raises what authlib, joserfc and cryptography raise for no key. A public key fails later, when it shall sign.
+    """
     key = _imported(secret.get_secret_value())
-    if not key.is_private:
-        raise ValueError("not a private key")
     natural = "RS256" if isinstance(key, RSAKey) else _CURVES[key.curve_name]
     return _SigningKey(key, str(key.get("alg") or natural))
 

@@ -109,6 +109,7 @@ async def test_an_odd_spelling_of_localhost_is_refused(provider, credentials, ho
 NAMES = {
     "to localhost": ("127.0.0.1",),
     "to the metadata service": ("169.254.169.254",),
+    "to localhost in both families": ("127.0.0.1", "::1"),
     "to several refused ones": ("127.0.0.1", "::1", "169.254.169.254"),
 }
 

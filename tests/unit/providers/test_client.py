@@ -12,6 +12,7 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 from pydantic import SecretStr
 
 from cube_oauth.providers import ClientCredentials, ProviderClient, ProviderError, Transport
+from cube_oauth.providers.transport import _timeout
 from cube_oauth.resources.oauthapp import ClientAuthentication
 from tests.unit.providers.conftest import LOCAL
 
@@ -271,6 +272,10 @@ async def test_the_timeout_of_the_client_counts_when_the_call_has_none(provider,
     assert problem.reason == "Timeout"
 
 
+def test_a_timeout_is_not_rounded_up_so_that_it_ends_before_the_claim_does():
+    assert _timeout(timedelta(seconds=10)).ceil_threshold >= 10
+
+
 async def test_a_body_that_trickles_is_left_at_the_total_timeout(client, credentials, provider):
     async def trickle(_reader, writer):
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n")
@@ -360,8 +365,9 @@ async def test_plain_http_has_to_be_permitted(provider, credentials):
 
 async def test_cookies_of_one_answer_are_not_sent_with_the_next(provider, client, credentials):
     provider.says(TOKENS, headers={"Set-Cookie": "who=alice"})
-    await client.refresh(provider.endpoints(), credentials, REFRESH_TOKEN)
-    await client.refresh(provider.endpoints(), credentials, REFRESH_TOKEN)
+    named = provider.endpoints(token_url=provider.url.replace("127.0.0.1", "localhost") + "/token")  # addresses get none
+    await client.refresh(named, credentials, REFRESH_TOKEN)
+    await client.refresh(named, credentials, REFRESH_TOKEN)
     assert "Cookie" not in provider.last.headers
 
 
