@@ -31,8 +31,8 @@ GONE = 410
 class Mirror(Generic[T]):
     """The objects of one kind in one namespace (or all), read by ``parse``, with a callback for each change.
 
-    ``parse`` raising ValueError means: not for us; the object is left out and logged by name. ``changed(key, new, old)`` is called in
-    the event loop after the copy was updated; ``new`` is None when the object is gone, ``old`` is None when it is new.
+    ``parse`` raising ValueError means: not for us; the object is left out and logged by name. ``changed(key, new, old)`` is
+    called in the event loop after the copy was updated; ``new`` is None when the object is gone, ``old`` is None when it is new.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class Mirror(Generic[T]):
     ) -> None:
         self.objects: dict[Key, T] = {}
         self.synced = asyncio.Event()
+        self._versions: dict[Key, int] = {}
         self._api = api
         self._resource = resource
         self._parse = parse
@@ -61,6 +62,14 @@ class Mirror(Generic[T]):
     def get(self, key: Key) -> T | None:
         """The object, or None."""
         return self.objects.get(key)
+
+    def put(self, item: Object) -> None:
+        """Take over what the API server answered to a write of ours, without waiting for the watch to bring it."""
+        self._take(_key(item), item, version_of(item))
+
+    def discard(self, key: Key) -> None:
+        """Take over that an object is gone: a request of ours was told so."""
+        self._take(key, None, self._versions.get(key, 0))
 
     async def run(self) -> None:
         """Keep the copy current until cancelled. A failure is logged and retried; the copy stays as it was meanwhile."""
@@ -86,12 +95,13 @@ class Mirror(Generic[T]):
             if not meta.get("continue"):
                 break
             query["continue"] = meta["continue"]
-        for key in [key for key in self.objects if key not in found]:
-            self._take(key, None)
+        version = str(meta.get("resourceVersion", ""))
+        for key in [key for key in self._versions if key not in found]:
+            self._take(key, None, _number(version))
         for key, item in found.items():
-            self._take(key, item)
+            self._take(key, item, version_of(item))
         self.synced.set()
-        return str(meta.get("resourceVersion", ""))
+        return version
 
     async def _follow(self, version: str) -> None:
         """Watch from ``version`` on, again and again, until the server has forgotten it."""
@@ -111,9 +121,13 @@ class Mirror(Generic[T]):
                     raise KubeError(int(item.get("code") or 0), str(item.get("reason")), f"WATCH {self._path}")
                 version = item["metadata"]["resourceVersion"]
                 if event["type"] != "BOOKMARK":
-                    self._take(_key(item), None if event["type"] == "DELETED" else item)
+                    self._take(_key(item), None if event["type"] == "DELETED" else item, version_of(item))
 
-    def _take(self, key: Key, item: Object | None) -> None:
+    def _take(self, key: Key, item: Object | None, version: int) -> None:
+        """Take one object over, unless what is known is as new: a watch lags behind our own writes, and a list repeats."""
+        known = self._versions.get(key, -1)
+        if version and (version < known or (item is not None and version == known)):
+            return
         new: T | None = None
         if item is not None:
             try:
@@ -121,10 +135,23 @@ class Mirror(Generic[T]):
             except ValueError:
                 log.exception("object left out", extra={"resource": self._resource.plural, "object": "/".join(key)})
         old = self.objects.pop(key, None)
+        self._versions.pop(key, None)
+        if item is not None:
+            self._versions[key] = version
         if new is not None:
             self.objects[key] = new
         if new is not None or old is not None:
             self._changed(key, new, old)
+
+
+def version_of(item: Mapping[str, Any]) -> int:
+    """``metadata.resourceVersion`` as a number: of one object's versions the greater is the newer (KEP-5504)."""
+    return _number(item.get("metadata", {}).get("resourceVersion"))
+
+
+def _number(version: object) -> int:
+    text = str(version or "")
+    return int(text) if text.isdigit() else 0
 
 
 def _key(item: Mapping[str, Any]) -> Key:

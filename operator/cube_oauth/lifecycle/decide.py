@@ -35,6 +35,8 @@ class Observed:
     """After a failure: no earlier request than this (backoff, Retry-After, or the provider's budget)."""
     released_claim: str | None = None
     """The id of a claim of this very process whose request is known to be over."""
+    decipherable: bool = True
+    """Whether the key rings hold the keys of the stored tokens."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ def can_refresh(observed: Observed) -> bool:
         and token.refresh_token is not None
         and token.record.ended is None
         and observed.app_ready
+        and observed.decipherable
         and bound(token.record, app)
     )
 
@@ -153,6 +156,8 @@ def state_of(observed: Observed, now: datetime) -> tuple[State, Reason | str]:  
     token = observed.token
     if token is None:
         return State.PENDING, Reason.NOT_CONNECTED if observed.app_ready else Reason.APP_NOT_READY
+    if not observed.decipherable:
+        return State.PENDING, Reason.UNDECIPHERABLE
     if token.access_token is not None and token.record.expires_at > now:
         return State.ACTIVE, Reason.ACTIVE
     if token.record.ended == Reason.REVOKED:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from cube_oauth.lifecycle.decide import Observed, blocked, can_refresh, refresh_at, state_of
+from cube_oauth.lifecycle.decide import Observed, blocked, bound, can_refresh, refresh_at, state_of
 from cube_oauth.lifecycle.reasons import SENTENCES, Reason
 from cube_oauth.resources.meta import Condition, settle
 from cube_oauth.resources.secrets import Claim, Reference, TokenRecord, TokenSecret
@@ -156,8 +156,7 @@ def _active(observed: Observed, reason: str, *, active: bool) -> Condition:
     message = _sentence(reason, observed)
     token = observed.token
     if active and token and not can_refresh(observed):
-        why = token.record.ended or (Reason.NO_REFRESH_TOKEN if token.refresh_token is None else None)
-        message = f"Connected until status.expiresAt, then: {_sentence(why or Reason.APP_NOT_READY, observed)}"
+        message = f"Connected until status.expiresAt, then: {_sentence(_obstacle(observed, token), observed)}"
     return Condition(
         type="Active",
         status="True" if active else "False",
@@ -165,6 +164,14 @@ def _active(observed: Observed, reason: str, *, active: bool) -> Condition:
         message=message,
         observed_generation=observed.credential.metadata.generation,
     )
+
+
+def _obstacle(observed: Observed, token: TokenSecret) -> str:
+    """Why the present access token is the last."""
+    if token.record.ended or token.refresh_token is None:
+        return token.record.ended or Reason.NO_REFRESH_TOKEN
+    changed = observed.app is not None and observed.app_ready and not bound(token.record, observed.app)
+    return Reason.CLIENT_CHANGED if changed else Reason.APP_NOT_READY
 
 
 def _sentence(reason: str, observed: Observed) -> str:

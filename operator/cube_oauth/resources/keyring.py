@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from base64 import urlsafe_b64decode
 from dataclasses import dataclass
 from typing import Self
 
@@ -79,6 +80,14 @@ class Keyring:
         key = self.keys.keys[0]
         header = _header(_SYMMETRIC, str(key.kid), owner)
         return jwe.encrypt_compact(header, value.get_secret_value(), key, registry=_REGISTRY)
+
+    def holds(self, value: str) -> bool:
+        """Whether the key that ``value`` was sealed with is in the ring; nothing is decrypted."""
+        try:
+            kid = json.loads(urlsafe_b64decode(value.partition(".")[0] + "==")).get("kid")
+        except (ValueError, AttributeError):
+            return False
+        return any(key.kid == kid for key in self.keys.keys)
 
     def open(self, value: str, owner: str | None = None) -> SecretStr:
         """The opposite of ``seal``. Raises SealError for another key, another owner or a damaged value."""

@@ -33,6 +33,11 @@ class Reference(Model):
     uid: str
 
 
+def owner(namespace: str, app: str, credential_uid: str, username: str) -> str:
+    """The owner that the tokens of one credential are bound to when they are sealed."""
+    return binding(namespace, app, credential_uid, username)
+
+
 class TokenRecord(Model):
     """What is known of a sign-in and its current tokens. Readable; nothing in it is secret."""
 
@@ -60,7 +65,7 @@ class TokenRecord(Model):
     @property
     def owner(self) -> str:
         """What both ciphertexts are bound to (``Keyring.seal`` and ``open``): a token moved to somebody else does not open."""
-        return binding(self.app.namespace, self.app.name, self.credential.uid, self.username)
+        return owner(self.app.namespace, self.app.name, self.credential.uid, self.username)
 
 
 class Claim(Model):

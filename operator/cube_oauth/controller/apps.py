@@ -1,0 +1,302 @@
+"""OAuthApps: whether people can connect, where to, and with which client secret."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from cube_oauth.controller import status
+from cube_oauth.controller.inventory import Key, key_of
+from cube_oauth.controller.queue import full_jitter
+from cube_oauth.kube.api import OAUTH_APPS, SECRETS, Api, KubeError
+from cube_oauth.lifecycle.apps import FORBIDDEN, NOT_FOUND, Problem, client_secret
+from cube_oauth.providers import (
+    ClientCredentials,
+    Discovery,
+    Endpoints,
+    Kind,
+    ProviderError,
+    ServerMetadata,
+    data_source_of,
+    needs_discovery,
+    resolve_app,
+)
+from cube_oauth.resources.meta import Condition, settle
+from cube_oauth.resources.oauthapp import OAuthApp, OAuthAppStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pydantic import SecretStr
+
+    from cube_oauth.controller.clock import Clock
+    from cube_oauth.controller.events import Events
+    from cube_oauth.controller.inventory import Inventory
+    from cube_oauth.settings import Installation
+
+log = logging.getLogger(__name__)
+
+LOOK_AGAIN_NOT_READY = timedelta(seconds=30)
+LOOK_AGAIN_READY = timedelta(seconds=60)
+FRESH = timedelta(seconds=60)
+"""How long a client secret that was read is used without reading it again."""
+
+REDISCOVER = timedelta(hours=1)
+READY, READY_SENTENCE = "Ready", "People can connect."
+FIRST_PAUSE, LONGEST_PAUSE = 30.0, 600.0
+"""Seconds between attempts while the provider refuses the client."""
+
+
+class AppNotReadyError(Exception):
+    """The OAuthApp cannot be used now; its condition says why."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+@dataclass(frozen=True)
+class Client:
+    """All that a request to an app's provider needs."""
+
+    endpoints: Endpoints
+    credentials: ClientCredentials
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found out about one OAuthApp."""
+
+    generation: int
+    found_at: datetime
+    endpoints: Endpoints | None = None
+    provisional: bool = False
+    """The endpoints were taken from the status, which does not hold everything: ask the provider before using them."""
+    secret: SecretStr | None = None
+    problem: Problem | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with whatever an administrator can correct."""
+        secret = self.secret.get_secret_value() if self.secret else ""
+        return hashlib.sha256(f"{self.generation}/{secret}".encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The provider refused the client: the app's fault, until it is corrected or the provider accepts again."""
+
+    problem: Problem
+    fingerprint: str
+    failures: int
+    retry_at: datetime
+
+
+class Apps:
+    """Looks after all OAuthApps."""
+
+    def __init__(
+        self,
+        api: Api,
+        installation: Installation,
+        inventory: Inventory,
+        discovery: Discovery,
+        events: Events,
+        clock: Clock,
+        schedule: Callable[[Key, datetime | None], None],
+        changed: Callable[[Key], None],
+    ) -> None:
+        """``schedule(key, when)`` looks at an app again; ``changed(key)`` says that its credentials may be decided otherwise."""
+        self._api = api
+        self._installation = installation
+        self._inventory = inventory
+        self._discovery = discovery
+        self._events = events
+        self._clock = clock
+        self._schedule = schedule
+        self._changed = changed
+        self._findings: dict[Key, Finding] = {}
+        self._refusals: dict[Key, Refusal] = {}
+        self._locks: dict[Key, asyncio.Lock] = {}
+        self._started = clock.now()
+
+    # ---- questions
+
+    def known(self, key: Key) -> bool:
+        """Whether this app was looked at."""
+        return key in self._findings
+
+    def ready(self, key: Key) -> bool:
+        """Whether endpoints and client secret are known. A client that the provider refuses is not asked about here."""
+        finding = self._findings.get(key)
+        return finding is not None and finding.problem is None
+
+    def not_before(self, key: Key) -> datetime | None:
+        """While the provider refuses the client: when to try again."""
+        refusal = self._refusals.get(key)
+        return refusal.retry_at if refusal else None
+
+    async def client(self, key: Key) -> Client:
+        """The app's endpoints and client, with a secret read not long ago. Raises AppNotReadyError, ProviderError, KubeError."""
+        app = self._inventory.apps.get(key)
+        if app is None:
+            raise AppNotReadyError(NOT_FOUND)
+        async with self._locks.setdefault(key, asyncio.Lock()):
+            finding = await self._fresh(app, self._findings.get(key))
+        if finding.problem:
+            raise AppNotReadyError(finding.problem)
+        assert finding.endpoints is not None  # noqa: S101 - without a problem they are known
+        return Client(finding.endpoints, ClientCredentials(app.spec.client_id, finding.secret))
+
+    async def _fresh(self, app: OAuthApp, known: Finding | None) -> Finding:
+        """A finding that is complete and not old; ``known`` if it is."""
+        young = known is not None and self._clock.now() - known.found_at <= FRESH and known.generation == app.metadata.generation
+        if known and young and not known.provisional and not known.problem:
+            return known
+        issuer = needs_discovery(app)
+        if issuer and (known is None or known.provisional):
+            await self._discovery.metadata(issuer)  # raises the weather's error, which examining would bridge
+        finding = await self._examine(app, use_status=False)
+        key = key_of(app.metadata)
+        self._findings[key] = finding
+        if known is None or known.fingerprint != finding.fingerprint or known.problem != finding.problem:
+            self._schedule(key, None)
+            self._changed(key)
+        return finding
+
+    # ---- what requests to the provider showed
+
+    def refused(self, key: Key, error: ProviderError) -> None:
+        """The provider refused the client or the request: say so at the app, and leave its credentials alone."""
+        finding, known = self._findings.get(key), self._refusals.get(key)
+        if finding is None:
+            return
+        failures = known.failures + 1 if known else 1
+        retry_at = self._clock.now() + full_jitter(failures, FIRST_PAUSE, LONGEST_PAUSE)
+        self._refusals[key] = Refusal(Problem(error.reason, error.message), finding.fingerprint, failures, retry_at)
+        self._schedule(key, None)
+
+    def accepted(self, key: Key) -> None:
+        """The provider accepted the client."""
+        if self._refusals.pop(key, None):
+            self._schedule(key, None)
+            self._changed(key)
+
+    # ---- reconciling
+
+    async def reconcile(self, key: Key) -> datetime | None:
+        """Look at one app, write its status if it differs; when to look again."""
+        app = self._inventory.apps.get(key)
+        if app is None:
+            self._findings.pop(key, None)
+            self._refusals.pop(key, None)
+            return None
+        before = self._findings.get(key)
+        finding = await self._examine(app, use_status=before is None or before.provisional)
+        self._findings[key] = finding
+        refusal = self._refusals.get(key)
+        if refusal and refusal.fingerprint != finding.fingerprint:
+            self._refusals.pop(key)
+        await self._publish(app, finding)
+        if before is None or before.problem != finding.problem or before.fingerprint != finding.fingerprint:
+            self._changed(key)
+        return self._clock.now() + (LOOK_AGAIN_NOT_READY if finding.problem else LOOK_AGAIN_READY)
+
+    async def _examine(self, app: OAuthApp, *, use_status: bool) -> Finding:
+        """Endpoints first, then the client secret; the first problem counts. In bad weather the endpoints stay as they were."""
+        finding, known = Finding(app.metadata.generation, self._clock.now()), self._findings.get(key_of(app.metadata))
+        try:
+            metadata, provisional = await self._metadata(app, use_status=use_status)
+            finding = replace(finding, endpoints=resolve_app(app, metadata), provisional=provisional)
+        except ProviderError as error:
+            if error.kind is not Kind.WEATHER or not known or not known.endpoints or known.generation != finding.generation:
+                return replace(finding, problem=Problem(error.reason, error.message))
+            finding = replace(finding, endpoints=known.endpoints, provisional=known.provisional)
+        secret = await self._client_secret(app)
+        return replace(finding, problem=secret) if isinstance(secret, Problem) else replace(finding, secret=secret)
+
+    async def _metadata(self, app: OAuthApp, *, use_status: bool) -> tuple[ServerMetadata | None, bool]:
+        """The discovery document, and whether it is only what the status remembers of it.
+
+        After a restart the status will do until the first request, so that a restart asks no provider anything.
+        """
+        issuer = needs_discovery(app)
+        if issuer is None:
+            return None, False
+        remembered = _remembered(app) if use_status and self._clock.now() - self._started < REDISCOVER else None
+        return (remembered, True) if remembered else (await self._discovery.metadata(issuer), False)
+
+    async def _client_secret(self, app: OAuthApp) -> SecretStr | Problem | None:
+        reference = app.spec.client_secret_ref
+        if reference is None:
+            return None
+        try:
+            found = await self._api.get(SECRETS, reference.name, app.metadata.namespace)
+        except KubeError as error:
+            if error.status == 403:  # noqa: PLR2004
+                return FORBIDDEN
+            raise
+        return client_secret(app, found)
+
+    async def _publish(self, app: OAuthApp, finding: Finding) -> None:
+        key = key_of(app.metadata)
+        refusal = self._refusals.get(key)
+        problem = finding.problem or (refusal.problem if refusal else None)
+        wanted = self._status(app, finding, problem)
+        if wanted.to_json() == app.status.to_json():
+            return
+        answer = await status.write(self._api, OAUTH_APPS, "OAuthApp", app.metadata, wanted)
+        self._inventory.take_app(OAuthApp.model_validate(answer))
+        before = next((condition for condition in app.status.conditions if condition.type == "Ready"), None)
+        if before is None or before.reason != (problem.reason if problem else READY):
+            self._tell(app, problem)
+
+    def _tell(self, app: OAuthApp, problem: Problem | None) -> None:
+        where = {"namespace": app.metadata.namespace, "app": app.metadata.name}
+        if problem:
+            log.warning("OAuthApp not ready", extra={**where, "reason": problem.reason})
+            self._events.warning("OAuthApp", app.metadata, problem.reason, problem.message)
+        else:
+            log.info("OAuthApp ready", extra={**where, "reason": READY})
+            self._events.normal("OAuthApp", app.metadata, READY, READY_SENTENCE)
+
+    def _status(self, app: OAuthApp, finding: Finding, problem: Problem | None) -> OAuthAppStatus:
+        key = key_of(app.metadata)
+        endpoints = finding.endpoints
+        ready = Condition(
+            type="Ready",
+            status="False" if problem else "True",
+            reason=problem.reason if problem else READY,
+            message=problem.message if problem else READY_SENTENCE,
+            observed_generation=app.metadata.generation,
+        )
+        return OAuthAppStatus(
+            observed_generation=app.metadata.generation,
+            redirect_uri=self._installation.redirect_uri(*key),
+            data_source=data_source_of(app),
+            issuer=endpoints.issuer if endpoints else None,
+            authorization_url=endpoints.authorization_url if endpoints else None,
+            token_url=endpoints.token_url if endpoints else None,
+            revocation_url=endpoints.revocation_url if endpoints else None,
+            scopes=list(endpoints.scopes) or None if endpoints else None,
+            authorization_parameters=dict(endpoints.authorization_parameters) or None if endpoints else None,
+            credentials=self._inventory.counts(key),
+            conditions=settle((ready,), app.status.conditions, self._clock.now()),
+        )
+
+
+def _remembered(app: OAuthApp) -> ServerMetadata | None:
+    """What the status says about the endpoints, if it was written for this very spec."""
+    known = app.status
+    if known.observed_generation != app.metadata.generation or not (known.authorization_url and known.token_url):
+        return None
+    return ServerMetadata(
+        issuer=known.issuer or "",
+        authorization_url=known.authorization_url,
+        token_url=known.token_url,
+        revocation_url=known.revocation_url,
+    )

@@ -1,0 +1,187 @@
+"""UserCredentials: gather, decide, act, publish. Whatever the cause, ``reconcile`` sees what is, not what happened."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from cube_oauth.controller import status
+from cube_oauth.controller.inventory import app_key, key_of
+from cube_oauth.kube.api import USER_CREDENTIALS, Api, KubeError
+from cube_oauth.lifecycle import publish
+from cube_oauth.lifecycle.decide import Decision, DropAccessToken, Observed, Refresh, Wait, decide, origin
+from cube_oauth.lifecycle.publish import without_access_token
+from cube_oauth.resources.usercredential import State, UserCredential, UserCredentialStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from cube_oauth.controller.apps import Apps
+    from cube_oauth.controller.budget import Backoff, Budget
+    from cube_oauth.controller.clock import Clock
+    from cube_oauth.controller.events import Events
+    from cube_oauth.controller.inventory import Inventory, Key
+    from cube_oauth.controller.keys import Keys
+    from cube_oauth.controller.rotation import Rotation
+    from cube_oauth.controller.tokens import TokenStore
+    from cube_oauth.resources.meta import Condition
+    from cube_oauth.resources.secrets import TokenSecret
+    from cube_oauth.settings import Installation
+
+log = logging.getLogger(__name__)
+
+MOST_STEPS = 4
+"""Effects in one look: drop a dead token, refresh, and once more after somebody else wrote. More would be a loop."""
+
+
+class Credentials:
+    """Looks after all UserCredentials."""
+
+    def __init__(
+        self,
+        api: Api,
+        installation: Installation,
+        inventory: Inventory,
+        apps: Apps,
+        tokens: TokenStore,
+        keys: Keys,
+        rotation: Rotation,
+        budget: Budget,
+        backoff: Backoff,
+        events: Events,
+        clock: Clock,
+        counted: Callable[[Key], None],
+    ) -> None:
+        """``counted(app)`` says that the numbers in an app's status may be others."""
+        self._api = api
+        self._installation = installation
+        self._inventory = inventory
+        self._apps = apps
+        self._tokens = tokens
+        self._keys = keys
+        self._rotation = rotation
+        self._budget = budget
+        self._backoff = backoff
+        self._events = events
+        self._clock = clock
+        self._counted = counted
+        self._authorized: dict[str, Condition] = {}
+
+    def authorized(self, uid: str, condition: Condition) -> None:
+        """How the last authorization went; published with the next look."""
+        self._authorized[uid] = condition
+
+    def forget(self, credential: UserCredential) -> None:
+        """A credential is gone."""
+        self._authorized.pop(credential.metadata.uid, None)
+        self._rotation.forget(credential.metadata.uid)
+        self._backoff.succeeded(key_of(credential.metadata))
+        self._budget.spend(key_of(credential.metadata))
+
+    async def reconcile(self, key: Key) -> datetime | None:
+        """Look at one credential, do what is due, publish; when to look again."""
+        for _ in range(MOST_STEPS):
+            observed = self.observe(key)
+            if observed is None:
+                return None
+            decision = self._affordable(observed, decide(observed, self._clock.now()))
+            if isinstance(decision, Wait):
+                await self._publish(observed)
+                return decision.until
+            await self._act(observed, decision)
+        return self._clock.now()
+
+    def observe(self, key: Key) -> Observed | None:
+        """Everything that decides; None while the OAuthApp was not looked at yet (it calls when it was)."""
+        credential = self._inventory.credentials.get(key)
+        if credential is None:
+            return None
+        app = self._inventory.apps.get(app_key(credential))
+        if app is not None and not self._apps.known(app_key(credential)):
+            return None
+        token = self._tokens.get(credential.metadata.uid)
+        return Observed(
+            credential=self._with_authorized(credential),
+            app=app,
+            app_ready=self._apps.ready(app_key(credential)),
+            token=token,
+            duplicate=self._inventory.duplicate(credential),
+            not_before=self._not_before(key, app_key(credential), token),
+            released_claim=self._rotation.released_claim(credential.metadata.uid),
+            decipherable=token is None or self._decipherable(token),
+        )
+
+    def _with_authorized(self, credential: UserCredential) -> UserCredential:
+        condition = self._authorized.get(credential.metadata.uid)
+        if condition is None:
+            return credential
+        others = tuple(known for known in credential.status.conditions if known.type != condition.type)
+        changed = credential.status.model_copy(update={"conditions": (*others, condition)})
+        return credential.model_copy(update={"status": changed})
+
+    def _not_before(self, key: Key, app: Key, token: TokenSecret | None) -> datetime | None:
+        pauses = (self._backoff.not_before(key, *([origin(token.record.token_url)] if token else [])), self._apps.not_before(app))
+        return max((pause for pause in pauses if pause), default=None)
+
+    def _decipherable(self, token: TokenSecret) -> bool:
+        access, refresh = token.access_token, token.refresh_token
+        return (access is None or self._keys.access.holds(access)) and (refresh is None or self._keys.refresh.holds(refresh))
+
+    def _affordable(self, observed: Observed, decision: Decision) -> Decision:
+        """A refresh waits for its turn in the provider's budget."""
+        if not isinstance(decision, Refresh):
+            return decision
+        assert observed.token is not None  # noqa: S101 - decided so
+        assert observed.app is not None  # noqa: S101 - the same
+        key, now = key_of(observed.credential.metadata), self._clock.now()
+        budget = observed.app.spec.refresh.requests_per_second
+        turn = self._budget.reserve(origin(observed.token.record.token_url), budget, key, now)
+        return Wait(turn) if turn > now else decision
+
+    async def _act(self, observed: Observed, decision: Refresh | DropAccessToken) -> None:
+        if isinstance(decision, Refresh):
+            self._budget.spend(key_of(observed.credential.metadata))
+            await self._rotation.refresh(observed, decision.for_rejection)
+        else:
+            await self._drop(observed)
+
+    async def _drop(self, observed: Observed) -> None:
+        assert observed.token is not None  # noqa: S101 - decided so
+        try:
+            await self._tokens.write(without_access_token(observed.token))
+        except KubeError as error:
+            if not (error.conflict or error.not_found):
+                raise
+            await self._tokens.reread(observed.credential.metadata.uid)
+
+    async def _publish(self, observed: Observed) -> None:
+        """Write the status if it differs from what is there; the broker's part is not ours."""
+        credential = observed.credential
+        key, now = key_of(credential.metadata), self._clock.now()
+        wanted = publish.status(observed, self._installation.authorize_url(*app_key(credential)), now)
+        known = self._inventory.credentials[key].status
+        if wanted.to_json() == known.model_copy(update={"demand": None}).to_json():
+            self._authorized.pop(credential.metadata.uid, None)
+            return
+        try:
+            answer = await status.write(self._api, USER_CREDENTIALS, "UserCredential", credential.metadata, wanted)
+        except KubeError as error:
+            if error.conflict or error.not_found:  # gone, or another of the same name: the watch will say
+                return
+            raise
+        self._authorized.pop(credential.metadata.uid, None)
+        self._inventory.take_credential(UserCredential.model_validate(answer))
+        if wanted.state != known.state:
+            self._counted(app_key(credential))
+            self._tell(credential, wanted)
+
+    def _tell(self, credential: UserCredential, now: UserCredentialStatus) -> None:
+        active = next(condition for condition in now.conditions if condition.type == "Active")
+        meta, state = credential.metadata, now.state or State.PENDING
+        where = {"namespace": meta.namespace, "credential": meta.name, "app": credential.spec.oauth_app_ref.name}
+        log.info("state", extra={**where, "state": state.value, "reason": active.reason})
+        if state is State.ACTIVE:
+            self._events.normal("UserCredential", meta, "Connected", active.message)
+        elif state is not State.PENDING:
+            self._events.warning("UserCredential", meta, active.reason, active.message)

@@ -1,0 +1,276 @@
+"""The active controller: what is told whom, and in which order it starts and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import ValidationError
+
+from cube_oauth.controller import handlers
+from cube_oauth.controller.apps import Apps
+from cube_oauth.controller.budget import Backoff, Budget
+from cube_oauth.controller.certificates import Certificates
+from cube_oauth.controller.credentials import Credentials
+from cube_oauth.controller.events import Events
+from cube_oauth.controller.grants import Grants
+from cube_oauth.controller.inventory import Inventory, Key, app_key, key_of
+from cube_oauth.controller.orphans import Orphans
+from cube_oauth.controller.queue import Queue
+from cube_oauth.controller.revoke import Revoker
+from cube_oauth.controller.rotation import Rotation
+from cube_oauth.controller.tokens import TokenStore
+from cube_oauth.kube.api import OAUTH_APPS, USER_CREDENTIALS, Api, KubeError, Object, Resource
+from cube_oauth.kube.watch import all_synced
+from cube_oauth.providers import Discovery, ProviderClient
+from cube_oauth.resources.oauthapp import OAuthApp
+from cube_oauth.resources.usercredential import UserCredential
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine
+    from datetime import datetime
+    from typing import Any
+
+    from cube_oauth.controller.clock import Clock
+    from cube_oauth.controller.keys import Keys
+    from cube_oauth.controller.metrics import Metrics
+    from cube_oauth.controller.settings import Settings
+    from cube_oauth.resources.secrets import TokenSecret
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T", OAuthApp, UserCredential)
+
+GRACE = timedelta(seconds=20)
+"""How long a refresh in flight may go on after we were told to stop."""
+
+RESYNC = 600.0
+"""Seconds between complete lists: kopf does not tell of what was deleted while its watch was interrupted."""
+
+SETTLED = timedelta(seconds=1)
+"""An app's counts are written when its credentials have been quiet for this long after a first change."""
+
+RETRY = 2.0
+OTHER_WORKERS = 4
+
+
+class Controller:
+    """Everything that the active process does."""
+
+    def __init__(self, api: Api, settings: Settings, keys: Keys, provider: ProviderClient, metrics: Metrics, clock: Clock) -> None:
+        self.synced = asyncio.Event()
+        self._api = api
+        self._settings = settings
+        self._clock = clock
+        self._metrics = metrics
+        self._inventory = Inventory()
+        installation, inventory = settings.installation, self._inventory
+        budget, backoff = Budget(), Backoff()
+        self._events = events = Events(api, settings.identity, clock)
+        self._certificates = Certificates(api, settings, clock)
+        self._tokens = tokens = TokenStore(api, installation.token_namespace, self._token_changed)
+        revoker = Revoker(provider, keys, metrics)
+        self._apps = apps = Apps(
+            api,
+            installation,
+            inventory,
+            Discovery(provider),
+            events,
+            clock,
+            schedule=self._look_at_app,
+            changed=self._app_changed,
+        )
+        rotation = Rotation(tokens, apps, provider, keys, revoker, backoff, events, metrics, clock)
+        self._credentials = Credentials(
+            api, installation, inventory, apps, tokens, keys, rotation, budget, backoff, events, clock, counted=self._counted
+        )
+        self._grants = Grants(
+            api,
+            installation.token_namespace,
+            inventory,
+            apps,
+            tokens,
+            self._credentials,
+            provider,
+            keys,
+            revoker,
+            budget,
+            events,
+            metrics,
+            clock,
+            found=self._look_at_grant,
+            decided=self._look_at_credential,
+        )
+        orphans = Orphans(api, inventory, apps, tokens, revoker, clock)
+        self.apps: Queue[Key] = Queue("apps", apps.reconcile, clock, workers=OTHER_WORKERS)
+        self.credentials: Queue[Key] = Queue("credentials", self._credentials.reconcile, clock, workers=settings.workers)
+        self.grants: Queue[Key] = Queue("grants", self._grants.reconcile, clock, workers=settings.workers)
+        self.orphans: Queue[str] = Queue("orphans", orphans.reconcile, clock, workers=OTHER_WORKERS)
+
+    # ---- what the handlers tell
+
+    def saw_app(self, app: OAuthApp) -> None:
+        """An OAuthApp is there, or was changed."""
+        if self._inventory.take_app(app):
+            self.apps.schedule(key_of(app.metadata))
+
+    def lost_app(self, app: OAuthApp) -> None:
+        """An OAuthApp was deleted."""
+        key = key_of(app.metadata)
+        known = self._inventory.apps.get(key)
+        if known is None or known.metadata.uid == app.metadata.uid:
+            self._inventory.drop_app(key)
+            self.apps.schedule(key)
+            self._app_changed(key)
+
+    def saw_credential(self, credential: UserCredential) -> None:
+        """A UserCredential is there, or was changed."""
+        if not self._inventory.take_credential(credential):
+            return
+        for key in self._inventory.same_person(credential):
+            self.credentials.schedule(key)
+
+    def lost_credential(self, credential: UserCredential) -> None:
+        """A UserCredential was deleted."""
+        key = key_of(credential.metadata)
+        known = self._inventory.credentials.get(key)
+        if known is not None and known.metadata.uid == credential.metadata.uid:
+            self._inventory.drop_credential(key)
+            self.credentials.forget(key)
+        for other in self._inventory.same_person(credential):
+            self.credentials.schedule(other)
+        self._credentials.forget(credential)
+        self.orphans.schedule(credential.metadata.uid)
+        self._counted(app_key(credential))
+
+    # ---- what the parts tell each other
+
+    def _token_changed(self, new: TokenSecret | None, old: TokenSecret | None) -> None:
+        token = new or old
+        assert token is not None  # noqa: S101 - a change has one of them
+        owner = token.record.credential
+        credential = self._inventory.credentials.get((owner.namespace, owner.name))
+        if credential is not None and credential.metadata.uid == owner.uid:
+            self.credentials.schedule((owner.namespace, owner.name))
+        elif new is not None and self.synced.is_set():
+            self.orphans.schedule(owner.uid)
+
+    def _look_at_app(self, key: Key, when: datetime | None = None) -> None:
+        self.apps.schedule(key, when)
+
+    def _look_at_grant(self, key: Key) -> None:
+        self.grants.schedule(key)
+
+    def _look_at_credential(self, key: Key) -> None:
+        self.credentials.schedule(key)
+
+    def _app_changed(self, key: Key) -> None:
+        for credential in self._inventory.of_app(key):
+            self.credentials.schedule(credential)
+
+    def _counted(self, app: Key) -> None:
+        self.apps.schedule(app, self._clock.now() + SETTLED)
+
+    # ---- running
+
+    async def run(self, until: asyncio.Event, stop: asyncio.Event) -> None:
+        """Work until ``until`` is set; then finish what is in flight. ``stop`` is given the signals that kopf takes."""
+        self._metrics.watch(self._inventory, self._lengths)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(work) for work in self._background(stop)]
+            queues = [group.create_task(work) for work in self._workers()]
+            await until.wait()
+            for task in queues:
+                task.cancel()
+            await asyncio.gather(*(queue.drain(GRACE) for queue in self._queues()))
+            for task in tasks:
+                task.cancel()
+
+    def _queues(self) -> tuple[Queue[Any], ...]:
+        return self.apps, self.credentials, self.grants, self.orphans
+
+    def _lengths(self) -> dict[str, int]:
+        return {queue.name: len(queue) for queue in self._queues()}
+
+    def _background(self, stop: asyncio.Event) -> list[Coroutine[Any, Any, None]]:
+        return [
+            self._tokens.mirror.run(),
+            self._grants.mirror.run(),
+            self._events.run(),
+            self._certificates.run(),
+            self._resync(),
+            self._watch(stop),
+        ]
+
+    async def _watch(self, stop: asyncio.Event) -> None:
+        await self.synced.wait()
+        await handlers.serve(self._api, self, self._settings.installation.namespaces, stop)
+
+    def _workers(self) -> list[Coroutine[Any, Any, None]]:
+        return [self._when_synced(queue) for queue in self._queues()]
+
+    async def _when_synced(self, queue: Queue[Any]) -> None:
+        await self.synced.wait()
+        await queue.run()
+
+    async def _resync(self) -> None:
+        """List everything at the start, and now and then: what is missing in a complete list is gone."""
+        await all_synced(self._tokens.mirror, self._grants.mirror)
+        while True:
+            try:
+                await self._list_apps()
+                await self._list_credentials()
+            except KubeError as error:
+                log.warning("complete lists failed; tried again", extra={"error": str(error)})
+                await asyncio.sleep(RETRY)
+                continue
+            self.synced.set()
+            await asyncio.sleep(RESYNC)
+
+    async def _list_apps(self) -> None:
+        before, found = set(self._inventory.apps), set()
+        async for item in self._all(OAUTH_APPS):
+            app = _parsed(OAuthApp, item)
+            found.add((item["metadata"]["namespace"], item["metadata"]["name"]))
+            if app is not None:
+                self.saw_app(app)
+        for key in before - found:
+            if app := self._inventory.apps.get(key):
+                self.lost_app(app)
+
+    async def _list_credentials(self) -> None:
+        before, found, uids = set(self._inventory.credentials), set(), set()
+        async for item in self._all(USER_CREDENTIALS):
+            credential = _parsed(UserCredential, item)
+            found.add((item["metadata"]["namespace"], item["metadata"]["name"]))
+            uids.add(item["metadata"]["uid"])
+            if credential is not None:
+                self.saw_credential(credential)
+        for key in before - found:
+            if credential := self._inventory.credentials.get(key):
+                self.lost_credential(credential)
+        for token in self._tokens.mirror.objects.values():
+            if token.record.credential.uid not in uids:
+                self.orphans.schedule(token.record.credential.uid)
+
+    async def _all(self, resource: Resource) -> AsyncIterator[Object]:
+        for namespace in self._settings.installation.watched:
+            query = {"limit": "500"}
+            while True:
+                page = await self._api.list(resource, namespace, **query)
+                for item in page.get("items", []):
+                    yield item
+                if not (more := page.get("metadata", {}).get("continue")):
+                    break
+                query["continue"] = more
+
+
+def _parsed(model: type[T], item: Object) -> T | None:
+    try:
+        return model.model_validate(item)
+    except ValidationError:
+        meta = item["metadata"]
+        log.exception("object left out", extra={"object": f"{meta['namespace']}/{meta['name']}"})
+        return None

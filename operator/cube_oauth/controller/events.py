@@ -1,0 +1,84 @@
+"""Kubernetes Events (events.k8s.io/v1) for people who ask ``kubectl describe``. Best effort, never in the way, never a flood."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections import OrderedDict
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Literal
+
+from cube_oauth.kube.api import EVENTS, Api, KubeError, Object
+from cube_oauth.resources.names import API_VERSION, GROUP
+
+if TYPE_CHECKING:
+    from cube_oauth.controller.clock import Clock
+    from cube_oauth.resources.meta import ObjectMeta
+
+log = logging.getLogger(__name__)
+
+QUIET = timedelta(minutes=10)
+"""The same reason for the same object is told once in this time."""
+
+REMEMBERED = 10_000
+WAITING = 1_000
+LONGEST_NOTE = 1024
+
+
+class Events:
+    """Posts Events in the background; when too many wait, the newest is dropped."""
+
+    def __init__(self, api: Api, identity: str, clock: Clock) -> None:
+        self._api = api
+        self._identity = identity[:128]
+        self._clock = clock
+        self._waiting: asyncio.Queue[Object] = asyncio.Queue(WAITING)
+        self._told: OrderedDict[tuple[str, str], datetime] = OrderedDict()
+
+    def normal(self, kind: str, meta: ObjectMeta, reason: str, note: str) -> None:
+        """Something went as it should."""
+        self._post("Normal", kind, meta, reason, note)
+
+    def warning(self, kind: str, meta: ObjectMeta, reason: str, note: str) -> None:
+        """Something that a person may want to act upon."""
+        self._post("Warning", kind, meta, reason, note)
+
+    async def run(self) -> None:
+        """Post what waits, until cancelled."""
+        while True:
+            event = await self._waiting.get()
+            try:
+                await self._api.create(EVENTS, event, event["metadata"]["namespace"])
+            except KubeError as error:
+                log.info("Event not posted", extra={"error": str(error)})
+
+    def _post(self, kind_of_event: Literal["Normal", "Warning"], kind: str, meta: ObjectMeta, reason: str, note: str) -> None:
+        now = self._clock.now()
+        told = self._told.pop((meta.uid, reason), None)
+        self._told[meta.uid, reason] = told if told and told + QUIET > now else now
+        while len(self._told) > REMEMBERED:
+            self._told.popitem(last=False)
+        if (told and told + QUIET > now) or self._waiting.full():
+            return
+        self._waiting.put_nowait(
+            {
+                "apiVersion": "events.k8s.io/v1",
+                "kind": "Event",
+                "metadata": {"name": f"{meta.name[:200]}.{uuid.uuid4().hex[:16]}", "namespace": meta.namespace},
+                "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+                "type": kind_of_event,
+                "reason": reason,
+                "action": reason,
+                "note": note[:LONGEST_NOTE],
+                "regarding": {
+                    "apiVersion": API_VERSION,
+                    "kind": kind,
+                    "namespace": meta.namespace,
+                    "name": meta.name,
+                    "uid": meta.uid,
+                },
+                "reportingController": f"{GROUP}/controller",
+                "reportingInstance": self._identity,
+            }
+        )

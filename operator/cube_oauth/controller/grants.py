@@ -1,0 +1,329 @@
+"""Grants: authorization codes that the portal left in the token namespace, exchanged once and removed.
+
+Providers end a sign-in whose code comes twice (RFC 6749, section 4.1.2), so a claim is written before the exchange, and a token
+that names its grant tells a successor that the exchange was done.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import SecretStr, ValidationError
+
+from cube_oauth.controller.apps import AppNotReadyError, Client
+from cube_oauth.controller.inventory import app_key, key_of
+from cube_oauth.controller.rotation import REQUEST, seal
+from cube_oauth.kube.api import SECRETS, USER_CREDENTIALS, Api, KubeError
+from cube_oauth.kube.watch import Mirror
+from cube_oauth.lifecycle.authorize import LONGEST_AGE, SENTENCES, Refused, refused, subject_refused
+from cube_oauth.lifecycle.decide import Observed, origin
+from cube_oauth.lifecycle.publish import AUTHORIZED, granted
+from cube_oauth.providers import IdentityError, Kind, ProviderError, TokenAnswer, subject_of
+from cube_oauth.resources.keyring import SealError
+from cube_oauth.resources.meta import Condition, ObjectMeta
+from cube_oauth.resources.names import KIND_LABEL, digest
+from cube_oauth.resources.secrets import Grant, decode, encode, owner
+from cube_oauth.resources.usercredential import UserCredential
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cube_oauth.controller.apps import Apps
+    from cube_oauth.controller.budget import Budget
+    from cube_oauth.controller.clock import Clock
+    from cube_oauth.controller.credentials import Credentials
+    from cube_oauth.controller.events import Events
+    from cube_oauth.controller.inventory import Inventory, Key
+    from cube_oauth.controller.keys import Keys
+    from cube_oauth.controller.metrics import Metrics
+    from cube_oauth.controller.revoke import Revoker
+    from cube_oauth.controller.tokens import TokenStore
+    from cube_oauth.kube.api import Object
+    from cube_oauth.providers import ProviderClient
+    from cube_oauth.resources.oauthapp import OAuthApp
+    from cube_oauth.resources.secrets import TokenSecret
+
+log = logging.getLogger(__name__)
+
+CLAIM = timedelta(seconds=20)
+"""While it stands, nobody else redeems the code; longer than a request may take."""
+
+TRY_AGAIN = timedelta(seconds=2)
+DONE = "Authorized"
+DONE_SENTENCE = "The person authorized."
+INVALID_GRANT_SENTENCE = "The provider did not accept the authorization code. Connect again."
+
+
+@dataclass(frozen=True)
+class GrantSecret:
+    """A grant Secret; what is in it is sealed for the controller."""
+
+    meta: ObjectMeta
+    sealed: str
+    claimed_until: datetime | None
+    raw: Object
+
+    @classmethod
+    def from_kubernetes(cls, secret: Object) -> Self:
+        """Read a Secret; whatever is in it, so that damaged ones are removed, too."""
+        data = decode(secret)
+        return cls(ObjectMeta.model_validate(secret["metadata"]), data.get("grant", ""), _moment(data.get("claimedUntil")), secret)
+
+    @property
+    def grant_id(self) -> str:
+        """Names this sign-in for ever; says nothing about the code or the state."""
+        return digest("grant", self.meta.uid)
+
+    def claim(self, until: datetime) -> Object:
+        """The Secret with a claim, as a replacement of the version that was read."""
+        data = {**(self.raw.get("data") or {}), **encode({"claimedUntil": until.isoformat()})}
+        return {**self.raw, "data": data}
+
+
+def _moment(text: str | None) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text) if text else None
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True)
+class Order:
+    """A grant that may be exchanged."""
+
+    secret: GrantSecret
+    grant: Grant
+    credential: UserCredential
+    app: OAuthApp
+
+    @property
+    def where(self) -> dict[str, str]:
+        """For log lines."""
+        meta = self.credential.metadata
+        return {"namespace": meta.namespace, "app": self.app.metadata.name, "credential": meta.name}
+
+
+class Grants:
+    """Exchanges grants."""
+
+    def __init__(
+        self,
+        api: Api,
+        namespace: str,
+        inventory: Inventory,
+        apps: Apps,
+        tokens: TokenStore,
+        credentials: Credentials,
+        provider: ProviderClient,
+        keys: Keys,
+        revoker: Revoker,
+        budget: Budget,
+        events: Events,
+        metrics: Metrics,
+        clock: Clock,
+        found: Callable[[Key], None],
+        decided: Callable[[Key], None],
+    ) -> None:
+        """``found(key)`` looks at a grant Secret; ``decided(key)`` looks at a credential."""
+        self._api = api
+        self._inventory = inventory
+        self._apps = apps
+        self._tokens = tokens
+        self._credentials = credentials
+        self._provider = provider
+        self._keys = keys
+        self._revoker = revoker
+        self._budget = budget
+        self._events = events
+        self._metrics = metrics
+        self._clock = clock
+        self._decided = decided
+        self.mirror: Mirror[GrantSecret] = Mirror(
+            api,
+            SECRETS,
+            GrantSecret.from_kubernetes,
+            namespace=namespace,
+            label_selector=f"{KIND_LABEL}=grant",
+            changed=lambda key, new, _: found(key) if new else None,
+        )
+
+    async def reconcile(self, key: Key) -> datetime | None:
+        """Look at one grant Secret; when to look again."""
+        secret, now = self.mirror.get(key), self._clock.now()
+        if secret is None:
+            return None
+        if secret.claimed_until and secret.claimed_until > now:
+            return secret.claimed_until
+        grant = self._opened(secret)
+        credential = await self._credential(grant) if grant else None
+        if grant is None or credential is None:
+            await self._remove(secret)
+            return None
+        return await self._consider(secret, grant, credential, now)
+
+    def _opened(self, secret: GrantSecret) -> Grant | None:
+        try:
+            return Grant.model_validate_json(self._keys.grant.open(secret.sealed).get_secret_value())
+        except (SealError, ValidationError):
+            log.warning("a grant cannot be read; removed", extra={"secret": secret.meta.name})
+            return None
+
+    async def _credential(self, grant: Grant) -> UserCredential | None:
+        """The credential that the grant names, asked for now; None when it is gone or another one."""
+        found = await self._api.get(USER_CREDENTIALS, grant.credential.name, grant.credential.namespace)
+        if found is None or found["metadata"]["uid"] != grant.credential.uid:
+            log.info("a grant's credential is gone; removed", extra={"namespace": grant.credential.namespace})
+            return None
+        credential = UserCredential.model_validate(found)
+        self._inventory.take_credential(credential)
+        return credential
+
+    async def _consider(self, secret: GrantSecret, grant: Grant, credential: UserCredential, now: datetime) -> datetime | None:
+        token = self._tokens.get(credential.metadata.uid)
+        if token and token.record.grant == secret.grant_id:  # it was written, and what came after that failed
+            await self._finish(secret, credential, None)
+            return None
+        app = self._inventory.apps.get(app_key(credential))
+        problem = refused(grant, credential, app, now, duplicate=self._inventory.duplicate(credential))
+        if problem is Refused.APP_NOT_FOUND and app is None and now - grant.issued_at < LONGEST_AGE / 10:
+            return now + TRY_AGAIN  # both may be new, and the watch behind
+        if problem or app is None:
+            await self._finish(secret, credential, problem or Refused.APP_NOT_FOUND)
+            return None
+        return await self._exchange(Order(secret, grant, credential, app))
+
+    async def _exchange(self, order: Order) -> datetime | None:
+        """Redeem the code: when to try again, or None when it is decided."""
+        now, grant = self._clock.now(), order.grant
+        turn = self._budget.reserve(origin(grant.token_url), order.app.spec.refresh.requests_per_second, order.secret.meta.uid, now)
+        if turn > now:
+            return turn
+        self._budget.spend(order.secret.meta.uid)
+        app = app_key(order.credential)
+        try:
+            client = await self._apps.client(app)
+            if origin(client.endpoints.token_url) != origin(grant.token_url):
+                await self._finish(order.secret, order.credential, Refused.APP_CHANGED)
+                return None
+            await self._claim(order.secret)
+            answer = await self._redeem(client, grant, app)
+        except AppNotReadyError:
+            return now + TRY_AGAIN
+        except ProviderError as problem:
+            return await self._failed(order, problem)
+        self._apps.accepted(app)
+        await self._decide(order, client, answer)
+        return None
+
+    async def _claim(self, secret: GrantSecret) -> None:
+        self.mirror.put(await self._api.replace(SECRETS, secret.claim(self._clock.now() + CLAIM)))
+
+    async def _redeem(self, client: Client, grant: Grant, app: Key) -> TokenAnswer:
+        reason = "OK"
+        try:
+            return await self._provider.exchange_code(
+                client.endpoints,
+                client.credentials,
+                code=SecretStr(grant.code),
+                redirect_uri=grant.redirect_uri,
+                code_verifier=SecretStr(grant.code_verifier) if grant.code_verifier else None,
+                within=REQUEST,
+            )
+        except ProviderError as problem:
+            reason = problem.reason
+            raise
+        finally:
+            self._metrics.provider_requests.labels(*app, "exchange", reason).inc()
+
+    async def _failed(self, order: Order, problem: ProviderError) -> datetime | None:
+        now = self._clock.now()
+        log.info("exchange", extra={**order.where, "reason": problem.reason})
+        if problem.kind is Kind.WEATHER:
+            await self._unclaim(order.secret)
+            return min(now + max(TRY_AGAIN, problem.retry_after or TRY_AGAIN), order.grant.issued_at + LONGEST_AGE + TRY_AGAIN)
+        if problem.kind is Kind.APP:
+            self._apps.refused(app_key(order.credential), problem)
+        sentence = INVALID_GRANT_SENTENCE if problem.reason == "InvalidGrant" else problem.message
+        await self._finish(order.secret, order.credential, problem.reason, sentence)
+        return None
+
+    async def _unclaim(self, secret: GrantSecret) -> None:
+        current = self.mirror.get((secret.meta.namespace, secret.meta.name))
+        if current:
+            self.mirror.put(await self._api.replace(SECRETS, current.claim(self._clock.now())))
+
+    async def _decide(self, order: Order, client: Client, answer: TokenAnswer) -> None:
+        """The provider has answered: keep it, or refuse the person and revoke."""
+        problem, subject = self._subject(order, client, answer)
+        if problem:
+            await self._revoker.revoke(client, answer.refresh_token or answer.access_token, app_key(order.credential))
+            await self._finish(order.secret, order.credential, problem)
+            return
+        await self._keep(order, client, answer, subject)
+        await self._finish(order.secret, order.credential, None)
+
+    def _subject(self, order: Order, client: Client, answer: TokenAnswer) -> tuple[Refused | None, str | None]:
+        try:
+            subject = subject_of(
+                answer,
+                order.app.spec.subject,
+                issuer=client.endpoints.issuer,
+                client_id=order.app.spec.client_id,
+                nonce=order.grant.nonce,
+                now=self._clock.now(),
+            )
+        except IdentityError as error:
+            log.warning("identity refused", extra={**order.where, "reason": error.reason})
+            return Refused.IDENTITY, None
+        return subject_refused(order.app, order.grant.username, subject), subject
+
+    async def _keep(self, order: Order, client: Client, answer: TokenAnswer, subject: str | None) -> None:
+        credential, app = order.credential, order.app
+        uid = credential.metadata.uid
+        bound_to = owner(app.metadata.namespace, app.metadata.name, uid, credential.spec.username)
+        issued = seal(self._keys, answer, bound_to, self._clock.now(), subject)
+        observed = Observed(credential, app, app_ready=True, token=None)
+
+        def take_over(there: TokenSecret | None) -> TokenSecret:
+            """Whatever was there: the newest sign-in counts. What it replaces is not revoked: many providers end both then."""
+            if there and there.record.grant == order.secret.grant_id:
+                return there
+            endpoints = client.endpoints
+            known = replace(observed, token=there)
+            return granted(known, issued, order.secret.grant_id, endpoints.token_url, endpoints.revocation_url)
+
+        await self._tokens.settle(uid, self._tokens.get(uid), take_over)
+
+    async def _finish(self, secret: GrantSecret, credential: UserCredential, reason: str | None, sentence: str = "") -> None:
+        """Remove the grant, and let the credential say how it went. ``reason`` None: the person is connected."""
+        await self._remove(secret)
+        word = reason or DONE
+        message = DONE_SENTENCE if reason is None else sentence or SENTENCES[reason]
+        condition = Condition(
+            type=AUTHORIZED,
+            status="False" if reason else "True",
+            reason=word,
+            message=message,
+            last_transition_time=self._clock.now().replace(microsecond=0),
+            observed_generation=credential.metadata.generation,
+        )
+        self._credentials.authorized(credential.metadata.uid, condition)
+        self._decided(key_of(credential.metadata))
+        namespace, app = app_key(credential)
+        self._metrics.grants.labels(namespace, app, word).inc()
+        where: dict[str, Any] = {"namespace": namespace, "app": app, "credential": credential.metadata.name, "reason": word}
+        log.info("authorization", extra=where)
+        if reason:
+            self._events.warning("UserCredential", credential.metadata, word, message)
+
+    async def _remove(self, secret: GrantSecret) -> None:
+        key = (secret.meta.namespace, secret.meta.name)
+        try:
+            await self._api.delete(SECRETS, secret.meta.name, secret.meta.namespace, uid=secret.meta.uid)
+        except KubeError as error:
+            if not error.conflict:  # another of the same name, by now
+                raise
+        self.mirror.discard(key)

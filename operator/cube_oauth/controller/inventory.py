@@ -1,0 +1,126 @@
+"""What is known of OAuthApps and UserCredentials, typed, with the questions that decisions ask."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from cube_oauth.resources.oauthapp import CredentialCounts, OAuthApp
+from cube_oauth.resources.usercredential import State, UserCredential
+
+if TYPE_CHECKING:
+    from cube_oauth.resources.meta import ObjectMeta
+
+Key = tuple[str, str]
+"""Namespace and name."""
+
+Person = tuple[str, str, str]
+"""Namespace, app and username: of several credentials with the same, one counts."""
+
+_DISTANT = datetime.max.replace(tzinfo=UTC)
+
+
+def key_of(meta: ObjectMeta) -> Key:
+    """An object's key."""
+    return meta.namespace, meta.name
+
+
+def app_key(credential: UserCredential) -> Key:
+    """The key of a credential's OAuthApp."""
+    return credential.metadata.namespace, credential.spec.oauth_app_ref.name
+
+
+def person(credential: UserCredential) -> Person:
+    """Whom a credential is for, and for what."""
+    return *app_key(credential), credential.spec.username
+
+
+def newer(meta: ObjectMeta, known: ObjectMeta | None) -> bool:
+    """Whether ``meta`` says more than ``known``: a watch lags behind what our own writes were answered."""
+    if known is None or meta.uid != known.uid:
+        return True
+    return not meta.resource_version.isdigit() or int(meta.resource_version) > int(known.resource_version or 0)
+
+
+@dataclass
+class Inventory:
+    """The objects, and indexes of them."""
+
+    apps: dict[Key, OAuthApp] = field(default_factory=dict)
+    credentials: dict[Key, UserCredential] = field(default_factory=dict)
+    _by_app: dict[Key, set[Key]] = field(default_factory=lambda: defaultdict(set))
+    _by_person: dict[Person, set[Key]] = field(default_factory=lambda: defaultdict(set))
+    _states: dict[Key, Counter[State]] = field(default_factory=lambda: defaultdict(Counter))
+
+    def take_app(self, app: OAuthApp) -> bool:
+        """Take an OAuthApp over; False when it is known already."""
+        key = key_of(app.metadata)
+        known = self.apps.get(key)
+        if not newer(app.metadata, known.metadata if known else None):
+            return False
+        self.apps[key] = app
+        return True
+
+    def drop_app(self, key: Key) -> None:
+        """An OAuthApp is gone."""
+        self.apps.pop(key, None)
+
+    def take_credential(self, credential: UserCredential) -> bool:
+        """Take a UserCredential over; False when it is known already."""
+        key = key_of(credential.metadata)
+        known = self.credentials.get(key)
+        if not newer(credential.metadata, known.metadata if known else None):
+            return False
+        self.drop_credential(key)
+        self.credentials[key] = credential
+        self._by_app[app_key(credential)].add(key)
+        self._by_person[person(credential)].add(key)
+        self._states[app_key(credential)][credential.status.state or State.PENDING] += 1
+        return True
+
+    def drop_credential(self, key: Key) -> UserCredential | None:
+        """A UserCredential is gone; what was known of it."""
+        credential = self.credentials.pop(key, None)
+        if credential is None:
+            return None
+        app = app_key(credential)
+        self._by_app[app].discard(key)
+        self._by_person[person(credential)].discard(key)
+        if not self._by_person[person(credential)]:
+            del self._by_person[person(credential)]
+        self._states[app][credential.status.state or State.PENDING] -= 1
+        return credential
+
+    def of_app(self, key: Key) -> set[Key]:
+        """The credentials that name this OAuthApp."""
+        return set(self._by_app.get(key, ()))
+
+    def same_person(self, credential: UserCredential) -> set[Key]:
+        """All credentials for the same person and app, this one included."""
+        return set(self._by_person.get(person(credential), ()))
+
+    def duplicate(self, credential: UserCredential) -> bool:
+        """Whether an older credential names the same person and app; of the same age, the first name counts."""
+        candidates = [self.credentials[key] for key in self.same_person(credential)]
+        oldest = min(candidates, key=_age, default=credential)
+        return key_of(oldest.metadata) != key_of(credential.metadata)
+
+    def counts(self, key: Key) -> CredentialCounts:
+        """How many credentials of an OAuthApp are in each state."""
+        states = self._states.get(key, Counter())
+        return CredentialCounts(**{state.value.lower(): states[state] for state in State})
+
+    def soonest_expiry(self) -> dict[Key, datetime]:
+        """For each OAuthApp, when the next active token ends."""
+        soonest: dict[Key, datetime] = {}
+        for credential in self.credentials.values():
+            ends, app = credential.status.expires_at, app_key(credential)
+            if credential.status.state is State.ACTIVE and ends is not None:
+                soonest[app] = min(ends, soonest.get(app, ends))
+        return soonest
+
+
+def _age(credential: UserCredential) -> tuple[datetime, str]:
+    return credential.metadata.creation_timestamp or _DISTANT, credential.metadata.name

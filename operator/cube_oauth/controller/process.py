@@ -1,0 +1,109 @@
+"""The controller as a process: settings, health, the Lease, and the work while it is held."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry
+
+from cube_oauth import health
+from cube_oauth.controller.clock import Clock
+from cube_oauth.controller.engine import Controller
+from cube_oauth.controller.keys import Keys, KeysLostError, bootstrap
+from cube_oauth.controller.metrics import Metrics
+from cube_oauth.controller.settings import Settings
+from cube_oauth.kube.api import Api, KubeError
+from cube_oauth.kube.lease import Lease
+from cube_oauth.providers import ProviderClient, Transport
+from cube_oauth.settings import Environment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+log = logging.getLogger(__name__)
+
+RETRY = 3.0
+STANDING_BY = None
+STARTING = "the caches are not filled yet"
+
+
+class Process:
+    """What the probes ask about, and the life of the process."""
+
+    def __init__(self, settings: Settings, api: Api) -> None:
+        self.registry = CollectorRegistry()
+        self.problem: str | None = STANDING_BY
+        """Why we are not ready; standing by for the Lease is ready."""
+        self._settings = settings
+        self._api = api
+        self._metrics = Metrics(self.registry)
+        self._clock = Clock()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Campaign, work, and end; with ``stop`` or with the Lease."""
+        installation = self._settings.installation
+        lease = Lease(self._api, installation.named("controller"), installation.namespace, self._settings.identity)
+        async with health.serve(self._settings.listen, self.registry, lambda: self.problem, lambda: None):
+            log.info("standing by", extra={"identity": self._settings.identity})
+            await lease.hold(lambda: self._lead(lease.lost, stop), stop)
+        log.info("ended", extra={"reason": "LeaseLost" if lease.lost.is_set() else "Stopped"})
+
+    async def _lead(self, lost: asyncio.Event, stop: asyncio.Event) -> None:
+        log.info("active")
+        self._metrics.leader.set(1)
+        self.problem = STARTING
+        until = asyncio.Event()
+        watchers = [asyncio.create_task(_forward(event, until)) for event in (lost, stop)]
+        try:
+            keys = await self._keys(until)
+            if keys is not None:
+                await self._work(keys, until, stop)
+        finally:
+            self._metrics.leader.set(0)
+            for watcher in watchers:
+                watcher.cancel()
+
+    async def _keys(self, until: asyncio.Event) -> Keys | None:
+        """The key rings; unready, with the sentence, while they are not there. None when we are to end."""
+        while not until.is_set():
+            try:
+                return await bootstrap(self._api, self._settings.installation)
+            except KeysLostError as error:
+                self.problem = str(error)
+                log.error("key rings", extra={"reason": "KeysLost", "error": str(error)})  # noqa: TRY400 - a sentence says it all
+            except KubeError as error:
+                log.warning("key rings not read; tried again", extra={"error": str(error)})
+            with suppress(TimeoutError):
+                await asyncio.wait_for(until.wait(), RETRY)
+        return None
+
+    async def _work(self, keys: Keys, until: asyncio.Event, stop: asyncio.Event) -> None:
+        settings = self._settings
+        transport = Transport(allowed=settings.allowed_addresses, ca_file=settings.extra_ca_file)
+        async with ProviderClient(transport) as provider:
+            controller = Controller(self._api, settings, keys, provider, self._metrics, self._clock)
+            ready = asyncio.create_task(self._ready_when(controller.synced))
+            try:
+                await controller.run(until, stop)
+            finally:
+                ready.cancel()
+
+    async def _ready_when(self, synced: asyncio.Event) -> None:
+        await synced.wait()
+        self.problem = None
+        log.info("caches filled")
+
+
+async def _forward(event: asyncio.Event, to: asyncio.Event) -> None:
+    await event.wait()
+    to.set()
+
+
+async def run(variables: Mapping[str, str], stop: asyncio.Event) -> None:
+    """Read the settings and work until ``stop`` is set or the Lease is lost. Raises SettingsError."""
+    settings = Settings.read(Environment(variables))
+    async with Api.connect(variables.get("KUBECONFIG")) as api:
+        await Process(settings, api).run(stop)

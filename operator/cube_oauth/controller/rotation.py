@@ -1,0 +1,249 @@
+"""Redeeming a refresh token without ever losing one, or redeeming it twice.
+
+A claim, written by compare-and-swap, is lock, fence and proof of writability in one; the answer is written before anything else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import uuid
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from cube_oauth.controller.apps import AppNotReadyError, Client
+from cube_oauth.controller.inventory import app_key, key_of
+from cube_oauth.kube.api import KubeError
+from cube_oauth.lifecycle.decide import Observed, origin
+from cube_oauth.lifecycle.publish import Issued, claimed, ended, refreshed
+from cube_oauth.lifecycle.reasons import Reason
+from cube_oauth.providers import Kind, ProviderError, TokenAnswer
+from cube_oauth.resources.keyring import SealError
+from cube_oauth.resources.secrets import Claim, TokenSecret
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from prometheus_client import Histogram
+    from pydantic import SecretStr
+
+    from cube_oauth.controller.apps import Apps
+    from cube_oauth.controller.budget import Backoff
+    from cube_oauth.controller.clock import Clock
+    from cube_oauth.controller.events import Events
+    from cube_oauth.controller.keys import Keys
+    from cube_oauth.controller.metrics import Metrics
+    from cube_oauth.controller.revoke import Revoker
+    from cube_oauth.controller.tokens import TokenStore
+    from cube_oauth.providers import ProviderClient
+
+log = logging.getLogger(__name__)
+
+CLAIM = timedelta(seconds=30)
+REQUEST = timedelta(seconds=10)
+MARGIN = timedelta(seconds=10)
+"""The request is over this long before the claim is: nobody else redeems while it could still be under way."""
+
+REFRESHED = "Refreshed"
+INVALID_GRANT = "InvalidGrant"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One refresh under way."""
+
+    observed: Observed
+    token: TokenSecret
+    """With our claim, as it was written."""
+    claim: Claim
+    for_rejection: int | None
+
+    @property
+    def default_seconds(self) -> int:
+        """The lifetime when the provider does not say one."""
+        assert self.observed.app is not None  # noqa: S101 - decided so
+        return self.observed.app.spec.default_token_lifetime_seconds
+
+
+def seal(keys: Keys, answer: TokenAnswer, owner: str, issued_at: datetime, subject: str | None) -> Issued:
+    """A provider's answer, encrypted for one owner."""
+    return Issued(
+        access_token=keys.access.seal(answer.access_token, owner),
+        refresh_token=keys.refresh.seal(answer.refresh_token, owner) if answer.refresh_token else None,
+        issued_at=issued_at,
+        expires_in=answer.expires_in,
+        refresh_token_expires_in=answer.refresh_token_expires_in,
+        subject=subject,
+        scopes=answer.scopes,
+    )
+
+
+def ended_for(problem: ProviderError, token: TokenSecret, now: datetime) -> str:
+    """The reason that stays with a sign-in that the provider says is over."""
+    if problem.reason != INVALID_GRANT:
+        return problem.reason
+    last = token.record.refresh_token_expires_at
+    return Reason.EXPIRED if last and last <= now else Reason.REVOKED
+
+
+class Rotation:
+    """Refreshes tokens."""
+
+    def __init__(
+        self,
+        tokens: TokenStore,
+        apps: Apps,
+        provider: ProviderClient,
+        keys: Keys,
+        revoker: Revoker,
+        backoff: Backoff,
+        events: Events,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        self._tokens = tokens
+        self._apps = apps
+        self._provider = provider
+        self._keys = keys
+        self._revoker = revoker
+        self._backoff = backoff
+        self._events = events
+        self._metrics = metrics
+        self._clock = clock
+        self._released: dict[str, str] = {}
+
+    def released_claim(self, uid: str) -> str | None:
+        """The claim of ours whose request is over, so that it need not be waited for."""
+        return self._released.get(uid)
+
+    def forget(self, uid: str) -> None:
+        """The credential is gone."""
+        self._released.pop(uid, None)
+
+    async def refresh(self, observed: Observed, for_rejection: int | None) -> None:
+        """Redeem the refresh token once and write what came of it. Failures become pauses, reasons and log lines."""
+        token, started = observed.token, self._clock.now()
+        assert token is not None  # noqa: S101 - decided so
+        assert token.refresh_token is not None  # noqa: S101 - the same
+        try:
+            client = await self._apps.client(app_key(observed.credential))
+            secret = self._keys.refresh.open(token.refresh_token, token.record.owner)
+            attempt = await self._claim(observed, token, secret, for_rejection)
+            answer = await self._redeem(attempt, client, secret)
+        except AppNotReadyError:
+            return  # its own reconcile says so, and calls when it has healed
+        except SealError:
+            await self._finish(observed, Reason.UNDECIPHERABLE)
+        except _OvertakenError:
+            return
+        except ProviderError as problem:
+            await self._failed(observed, problem)
+        else:
+            await self._keep(attempt, client, answer)
+            self._seconds(observed).observe((self._clock.now() - started).total_seconds())
+
+    async def _claim(self, observed: Observed, token: TokenSecret, secret: SecretStr, for_rejection: int | None) -> Attempt:
+        digest = hashlib.sha256(secret.get_secret_value().encode()).hexdigest()
+        claim = Claim(id=uuid.uuid4().hex, refresh_token_hash=digest, deadline=self._clock.now() + CLAIM)
+        uid = observed.credential.metadata.uid
+        try:
+            written = await self._tokens.write(claimed(token, claim))
+        except KubeError as error:
+            self._released[uid] = claim.id  # whether it was written or not: nothing was sent
+            if error.conflict or error.not_found:
+                await self._tokens.reread(uid)
+                raise _OvertakenError from error
+            raise
+        return Attempt(observed, written, claim, for_rejection)
+
+    async def _redeem(self, attempt: Attempt, client: Client, secret: SecretStr) -> TokenAnswer:
+        """The one request. The claim is looked at once more just before: a process that was paused must not send any more."""
+        left = attempt.claim.deadline - MARGIN - self._clock.now()
+        uid = attempt.observed.credential.metadata.uid
+        self._released[uid] = attempt.claim.id
+        if left < REQUEST / 2:
+            raise _OvertakenError
+        del self._released[uid]
+        try:
+            answer = await self._provider.refresh(client.endpoints, client.credentials, secret, within=min(left, REQUEST))
+        except ProviderError as problem:
+            self._count(attempt.observed, "refresh", problem.reason)
+            if not _unknown(problem):
+                self._released[uid] = attempt.claim.id
+            raise
+        self._count(attempt.observed, "refresh", "OK")
+        return answer
+
+    async def _keep(self, attempt: Attempt, client: Client, answer: TokenAnswer) -> None:
+        """Write the answer, whatever it takes; or revoke it, when a newer sign-in has taken the place."""
+        observed, uid = attempt.observed, attempt.observed.credential.metadata.uid
+        record = attempt.token.record
+        issued = seal(self._keys, answer, record.owner, self._clock.now(), None)
+        wanted = refreshed(attempt.token, issued, attempt.default_seconds, attempt.for_rejection)
+
+        def merge(there: TokenSecret | None) -> TokenSecret | None:
+            if there is None or there.record.grant != record.grant:
+                return None
+            if there.access_token == wanted.access_token:
+                return there
+            if there.claim is None or there.claim.id != attempt.claim.id:
+                return None
+            return refreshed(there, issued, attempt.default_seconds, attempt.for_rejection)
+
+        written = await self._tokens.settle(uid, attempt.token, merge)
+        self._apps.accepted(app_key(observed.credential))
+        self._backoff.succeeded(key_of(observed.credential.metadata))
+        if written is None:
+            await self._revoker.revoke(client, answer.refresh_token or answer.access_token, app_key(observed.credential))
+            self._say(observed, "Overtaken")
+        else:
+            self._say(observed, REFRESHED, revision=written.record.revision)
+
+    async def _failed(self, observed: Observed, problem: ProviderError) -> None:
+        """Whose fault it is decides: the person's ends the sign-in, the app's is said there, the weather's passes."""
+        key, now = key_of(observed.credential.metadata), self._clock.now()
+        if problem.kind is Kind.USER and observed.token is not None:
+            await self._finish(observed, ended_for(problem, observed.token, now))
+            return
+        self._say(observed, problem.reason)
+        if problem.kind is Kind.APP:
+            self._apps.refused(app_key(observed.credential), problem)
+            return
+        self._backoff.failed(key, now)
+        if problem.retry_after and observed.token:
+            self._backoff.hold(origin(observed.token.record.token_url), now + problem.retry_after)
+        self._events.warning("UserCredential", observed.credential.metadata, problem.reason, problem.message)
+
+    async def _finish(self, observed: Observed, reason: str) -> None:
+        """The sign-in is over; its access token serves until it ends. A newer sign-in is left alone."""
+        over, uid = observed.token, observed.credential.metadata.uid
+
+        def end(there: TokenSecret | None) -> TokenSecret | None:
+            if there is None or over is None or there.refresh_token != over.refresh_token:
+                return None
+            return ended(there, reason)
+
+        await self._tokens.settle(uid, self._tokens.get(uid), end)
+        self._say(observed, reason)
+
+    def _seconds(self, observed: Observed) -> Histogram:
+        return self._metrics.refresh_seconds.labels(*app_key(observed.credential))
+
+    def _count(self, observed: Observed, request: str, reason: str) -> None:
+        self._metrics.provider_requests.labels(*app_key(observed.credential), request, reason).inc()
+
+    def _say(self, observed: Observed, reason: str, **more: object) -> None:
+        namespace, app = app_key(observed.credential)
+        self._metrics.refreshes.labels(namespace, app, reason).inc()
+        where = {"namespace": namespace, "app": app, "credential": observed.credential.metadata.name}
+        log.info("refresh", extra={**where, "reason": reason, **more})
+
+
+class _OvertakenError(Exception):
+    """Somebody else wrote in between, or too much time has passed: nothing was sent, look again."""
+
+
+def _unknown(problem: ProviderError) -> bool:
+    """Whether the request may still be under way at the provider, or have been served unheard."""
+    return problem.sent and problem.reason in ("Timeout", "ConnectionLost")

@@ -1,0 +1,56 @@
+"""The controller's settings, from its environment."""
+
+from __future__ import annotations
+
+import socket
+import uuid
+from dataclasses import dataclass
+from ipaddress import ip_network
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from cube_oauth.settings import PREFIX, Environment, Installation, SettingsError
+
+if TYPE_CHECKING:
+    from cube_oauth.providers import Network
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the controller is told."""
+
+    installation: Installation
+    identity: str
+    """Who we are in the Lease: unique in each start, so that a restarted process never takes itself for its predecessor."""
+    broker_service: str | None
+    """The broker's Service; its certificate is made for that name. None: no certificate is made."""
+    webhook: str | None
+    """The MutatingWebhookConfiguration whose ``caBundle`` is kept right, or None."""
+    listen: tuple[str, int]
+    workers: int
+    allowed_addresses: tuple[Network, ...] = ()
+    extra_ca_file: Path | None = None
+
+    @classmethod
+    def read(cls, env: Environment) -> Self:
+        """From ``CUBE_OAUTH_*``; SettingsError names what is wrong."""
+        ca_file = env.optional("EXTRA_CA_FILE")
+        return cls(
+            installation=Installation.read(env),
+            identity=f"{socket.gethostname()}_{uuid.uuid4()}",
+            broker_service=env.optional("BROKER_SERVICE"),
+            webhook=env.optional("WEBHOOK"),
+            listen=env.address("LISTEN", ":8080"),
+            workers=max(1, env.number("WORKERS", 8)),
+            allowed_addresses=tuple(_network(text) for text in env.words("ALLOWED_ADDRESSES")),
+            extra_ca_file=Path(ca_file) if ca_file else None,
+        )
+
+
+def _network(text: str) -> Network:
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise SettingsError(
+            f"{PREFIX}ALLOWED_ADDRESSES must be networks such as 10.0.0.0/8, separated by commas; {text!r} is none"
+        ) from error
