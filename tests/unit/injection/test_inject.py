@@ -1,0 +1,245 @@
+"""Golden files: each case in tests/cases/injection is a pod template before and after.
+
+``UPDATE_CASES=1 pytest tests/unit/injection`` writes the second half anew; read the difference before committing it.
+"""
+
+import copy
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cube_oauth.injection import layout
+from cube_oauth.injection.facts import App, Settings
+from cube_oauth.injection.inject import REQUIRE, Reason, inject
+from cube_oauth.injection.jsonpatch import apply
+
+CASES = Path(__file__).resolve().parents[2] / "cases" / "injection"
+SETTINGS = Settings(image="registry.example/cube-oauth:1", broker_url="https://broker.cube-oauth.svc:8443", ca="PEM")
+TRINO = App("trino", "trino", "trino-service", (("CUBEJS_DB_TRINO_TOKEN", "token"),))
+LABEL = {"cubeoauth.dev/inject": "true"}
+
+
+def pod(*containers, annotations=None, **spec):
+    metadata = {"labels": dict(LABEL), **({"annotations": annotations} if annotations else {})}
+    return {"metadata": metadata, "spec": {"containers": [dict(c) for c in containers or ({"name": "cube", "image": "cubejs/cube"},)], **spec}}
+
+
+def injected(manifest, settings=SETTINGS, apps=(TRINO,)):
+    outcome = inject(manifest, settings, apps)
+    assert outcome.refusal is None, outcome.refusal
+    return apply(manifest, outcome.patch), outcome
+
+
+def sidecar(manifest):
+    return manifest["spec"]["initContainers"][0]
+
+
+def variables(manifest, index=0):
+    return {item["name"]: item.get("value", item.get("valueFrom")) for item in manifest["spec"]["containers"][index]["env"]}
+
+
+@pytest.mark.parametrize("path", sorted(CASES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_case(path):
+    before, *_ = yaml.safe_load_all(path.read_text())
+    after, outcome = injected(before)
+    if os.environ.get("UPDATE_CASES"):
+        comment = "".join(line for line in path.read_text().splitlines(keepends=True) if line.startswith("#"))
+        path.write_text(comment + yaml.safe_dump_all([before, after, {"warnings": list(outcome.warnings)}], sort_keys=False, width=120))
+    _, expected, said = yaml.safe_load_all(path.read_text())
+    assert after == expected
+    assert list(outcome.warnings) == said["warnings"]
+
+
+@pytest.mark.parametrize("path", sorted(CASES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_injecting_what_was_injected_changes_nothing(path):
+    before, *_ = yaml.safe_load_all(path.read_text())
+    after, _ = injected(before)
+    again = inject(after, SETTINGS, [TRINO])
+    assert (again.reason, again.patch) == (Reason.ALREADY_INJECTED, ())
+
+
+def test_the_manifest_itself_is_not_touched():
+    before = pod()
+    kept = copy.deepcopy(before)
+    injected(before)
+    assert before == kept
+
+
+def test_a_pod_without_the_label_is_left_alone():
+    assert inject({"metadata": {}, "spec": {}}, SETTINGS, []).reason is Reason.NOT_REQUESTED
+
+
+def test_a_label_that_says_false_is_no_request():
+    manifest = pod()
+    manifest["metadata"]["labels"]["cubeoauth.dev/inject"] = "false"
+    assert inject(manifest, SETTINGS, []).reason is Reason.NOT_REQUESTED
+
+
+# --- which container
+
+
+@pytest.mark.parametrize(
+    ("names", "chosen"),
+    [
+        ([("anything", "x/y")], 0),
+        ([("proxy", "envoy"), ("cube", "x/y")], 1),
+        ([("proxy", "envoy"), ("api", "cubejs/cube:v1.7")], 1),
+        ([("cube", "x/y"), ("store", "cubejs/cubestore")], 0),
+    ],
+)
+def test_the_obvious_container_is_cube(names, chosen):
+    after, _ = injected(pod(*({"name": name, "image": image} for name, image in names)))
+    assert [("env" in container) for container in after["spec"]["containers"]] == [index == chosen for index in range(len(names))]
+
+
+def test_the_annotation_chooses_the_container():
+    after, _ = injected(pod({"name": "cube"}, {"name": "other"}, annotations={"cubeoauth.dev/container": "other"}))
+    assert "env" not in after["spec"]["containers"][0]
+    assert variables(after, 1)["NODE_OPTIONS"] == REQUIRE
+
+
+def refusal(manifest, reason, apps=(), settings=SETTINGS):
+    outcome = inject(manifest, settings, apps)
+    assert (outcome.reason, outcome.patch) == (reason, ())
+    return outcome.refusal
+
+
+def test_when_it_is_not_obvious_the_candidates_are_named():
+    sentence = refusal(pod({"name": "a", "image": "x"}, {"name": "b", "image": "y"}), Reason.CONTAINER_UNCLEAR)
+    assert "choose one of: a, b" in sentence
+    assert "cubeoauth.dev/container" in sentence
+
+
+def test_an_annotation_that_names_no_container_is_refused():
+    sentence = refusal(pod(annotations={"cubeoauth.dev/container": "kube"}), Reason.CONTAINER_UNCLEAR)
+    assert "kube" in sentence
+    assert "choose one of: cube" in sentence
+
+
+# --- refusals
+
+
+def test_two_apps_with_one_data_source_are_both_named():
+    sentence = refusal(pod(), Reason.DATA_SOURCE_TWICE, [TRINO, App("other", "trino")])
+    assert "OAuthApps other and trino both have data source trino" in sentence
+
+
+def test_the_apps_annotation_resolves_that_conflict():
+    after, _ = injected(pod(annotations={"cubeoauth.dev/apps": "trino"}), apps=[TRINO, App("other", "trino")])
+    assert {"name": "CUBE_OAUTH_APPS", "value": "trino"} in sidecar(after)["env"]
+
+
+def test_two_service_accounts_for_one_variable_are_both_named():
+    other = App("other", "warehouse", "s", (("CUBEJS_DB_TRINO_TOKEN", "k"),))
+    sentence = refusal(pod(), Reason.VARIABLE_TWICE, [TRINO, other])
+    assert "other and trino both set CUBEJS_DB_TRINO_TOKEN" in sentence
+
+
+def test_a_claim_that_the_administrator_did_not_allow_is_refused():
+    manifest = pod(annotations={"cubeoauth.dev/username-claim": "nickname"})
+    assert "sub, email" in refusal(manifest, Reason.CLAIM_NOT_ALLOWED, settings=replace(SETTINGS, username_claims=("email",)))
+
+
+def test_an_allowed_claim_is_taken():
+    manifest = pod(annotations={"cubeoauth.dev/username-claim": "email"})
+    after, _ = injected(manifest, replace(SETTINGS, username_claims=("email",)))
+    assert variables(after)["CUBE_OAUTH_USERNAME_CLAIM"] == "email"
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        pod(volumes=[{"name": "cube-oauth", "emptyDir": {}}]),
+        pod({"name": "cube", "volumeMounts": [{"name": "x", "mountPath": "/run/cube-oauth/"}]}),
+        pod({"name": "cube", "env": [{"name": "CUBE_OAUTH_SOCKET", "value": "/tmp/mine"}]}),
+    ],
+    ids=["volume", "mount", "variable"],
+)
+def test_a_name_that_injection_needs_is_not_overwritten(manifest):
+    assert "rename or remove it" in refusal(manifest, Reason.NAME_TAKEN)
+
+
+# --- NODE_OPTIONS and other variables
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"value": "--max-old-space-size=4096"}, f"--max-old-space-size=4096 {REQUIRE}"),
+        ({"value": ""}, REQUIRE),
+        ({}, REQUIRE),
+    ],
+)
+def test_node_options_are_appended_to(before, after):
+    manifest, _ = injected(pod({"name": "cube", "env": [{"name": "NODE_OPTIONS", **before}]}))
+    assert variables(manifest)["NODE_OPTIONS"] == after
+
+
+def test_of_two_node_options_the_last_counts_as_for_the_kubelet():
+    env = [{"name": "NODE_OPTIONS", "value": "--a"}, {"name": "NODE_OPTIONS", "value": "--b"}]
+    manifest, _ = injected(pod({"name": "cube", "env": env}))
+    assert variables(manifest)["NODE_OPTIONS"] == f"--b {REQUIRE}"
+
+
+def test_node_options_from_elsewhere_are_expanded_by_the_kubelet():
+    source = {"configMapKeyRef": {"name": "node", "key": "options"}}
+    after, _ = injected(pod({"name": "cube", "env": [{"name": "NODE_OPTIONS", "valueFrom": source}]}))
+    env = after["spec"]["containers"][0]["env"]
+    names = [item["name"] for item in env]
+    assert env[names.index("CUBE_OAUTH_NODE_OPTIONS")]["valueFrom"] == source
+    assert variables(after)["NODE_OPTIONS"] == f"$(CUBE_OAUTH_NODE_OPTIONS) {REQUIRE}"
+    assert names.index("CUBE_OAUTH_NODE_OPTIONS") < names.index("NODE_OPTIONS")
+
+
+def test_node_options_that_may_be_in_env_from_are_warned_about():
+    _, outcome = injected(pod({"name": "cube", "envFrom": [{"configMapRef": {"name": "settings"}}]}))
+    assert any("settings" in warning and "NODE_OPTIONS" in warning for warning in outcome.warnings)
+
+
+def test_the_containers_own_variable_wins_over_the_service_account():
+    after, _ = injected(pod({"name": "cube", "env": [{"name": "CUBEJS_DB_TRINO_TOKEN", "value": "mine"}]}))
+    assert variables(after)["CUBEJS_DB_TRINO_TOKEN"] == "mine"
+
+
+def test_the_service_account_comes_from_its_secret():
+    after, _ = injected(pod())
+    assert variables(after)["CUBEJS_DB_TRINO_TOKEN"] == {"secretKeyRef": {"name": "trino-service", "key": "token"}}
+
+
+def test_an_app_that_the_annotation_leaves_out_gives_no_service_account():
+    after, outcome = injected(pod(annotations={"cubeoauth.dev/apps": "elsewhere"}))
+    assert "CUBEJS_DB_TRINO_TOKEN" not in variables(after)
+    assert any("no OAuthApp elsewhere" in warning for warning in outcome.warnings)
+
+
+def test_an_issuer_is_not_expanded():
+    after, _ = injected(pod(annotations={"cubeoauth.dev/issuer": "https://$(HOST)/"}))
+    assert variables(after)["CUBE_OAUTH_ISSUER"] == "https://$$(HOST)/"
+
+
+# --- the sidecar
+
+
+def test_the_sidecar_comes_first_and_stays():
+    after, _ = injected(pod(initContainers=[{"name": "migrate"}]))
+    assert [container["name"] for container in after["spec"]["initContainers"]] == [layout.SIDECAR, "migrate"]
+    assert sidecar(after)["restartPolicy"] == "Always"
+
+
+def test_cube_has_neither_the_sidecars_token_nor_a_writable_volume():
+    after, _ = injected(pod())
+    assert after["spec"]["containers"][0]["volumeMounts"] == [
+        {"name": "cube-oauth", "mountPath": "/run/cube-oauth", "readOnly": True}
+    ]
+
+
+@pytest.mark.parametrize(("pod_user", "setting", "user"), [(None, None, None), (0, None, 65532), (1000, None, None), (0, 2000, 2000)])
+def test_the_sidecar_never_runs_as_root(pod_user, setting, user):
+    spec = {} if pod_user is None else {"securityContext": {"runAsUser": pod_user}}
+    after, _ = injected(pod(**spec), replace(SETTINGS, run_as_user=setting))
+    security = sidecar(after)["securityContext"]
+    assert security.get("runAsUser") == user
+    assert security["runAsNonRoot"] is True
