@@ -84,16 +84,16 @@ def test_no_template_makes_a_secret():
 
 def test_the_portal_may_create_secrets_and_never_read_one():
     rendered = objects(FIVE)
-    assert rules(rendered, "cube-oauth-portal", "cube-oauth-tokens") == [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]}]
+    assert rules(rendered, "cube-oauth-portal", "cube-oauth-tokens") == [
+        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]}
+    ]
     for namespace, name in (("cube-oauth", "cube-oauth-portal"), ("analytics", "cube-oauth-portal-tenant")):
         assert all("secrets" not in rule["resources"] for rule in rules(rendered, name, namespace))
 
 
 def test_the_broker_has_no_right_to_the_keys():
     rendered = objects(FIVE)
-    roles = [
-        item for item in rendered if item["kind"] == "Role" and "broker" in item["metadata"]["name"]
-    ]
+    roles = [item for item in rendered if item["kind"] == "Role" and "broker" in item["metadata"]["name"]]
     assert "cube-oauth" not in {role["metadata"]["namespace"] for role in roles}
     assert rules(rendered, "cube-oauth-broker", "cube-oauth-tokens")[0]["verbs"] == ["get", "list", "watch"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -156,5 +157,13 @@ def endpoints_of(metadata: ServerMetadata, scopes: tuple[str, ...], *, confident
 
 
 def data_source_of(app: OAuthApp) -> str:
-    """The key under ``userCredentials``: the spec's, else the preset's documented one, else the resource's name."""
-    return app.spec.data_source or PRESETS[app.spec.provider.name].data_source or app.metadata.name
+    """The key under ``userCredentials``: the spec's, else the preset's documented one, else the resource's name.
+
+    Configurations read it as ``userCredentials.<key>``, so what no identifier may hold becomes ``_``: ``my-trino`` is ``my_trino``.
+    """
+    return app.spec.data_source or PRESETS[app.spec.provider.name].data_source or _identifier(app.metadata.name)
+
+
+def _identifier(name: str) -> str:
+    readable = re.sub(r"[^A-Za-z0-9_]", "_", name)
+    return f"_{readable}" if readable[0].isdigit() else readable

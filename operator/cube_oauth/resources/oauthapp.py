@@ -32,7 +32,11 @@ class ClientAuthentication(StrEnum):
     PRIVATE_KEY_JWT = "private_key_jwt"
 
 
-_RESERVED = "['client_id', 'client_secret', 'code', 'code_verifier', 'grant_type', 'redirect_uri', 'refresh_token', 'state']"
+_RESERVED = [
+    *("client_id", "client_secret", "code", "code_challenge", "code_challenge_method", "code_verifier", "grant_type"),
+    *("nonce", "redirect_uri", "refresh_token", "response_type", "state"),
+]
+"""What the protocol sets itself (RFC 6749, RFC 7636, OpenID Connect Core)."""
 
 Url = Annotated[
     str,
@@ -154,7 +158,8 @@ class OAuthAppSpec(Model):
         Field(
             max_length=63,
             description="The key under securityContext.cubeCloud.userCredentials. "
-            "By default the preset's documented key (databricks, snowflake), otherwise the resource's name.",
+            "By default the preset's documented key (databricks, snowflake), otherwise the resource's name "
+            "(with _ for what an identifier may not hold).",
         ),
         rules(
             Rule(

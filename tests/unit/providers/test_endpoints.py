@@ -1,7 +1,7 @@
 import pytest
 
 from cube_oauth.providers import ProviderError, ServerMetadata, data_source_of, endpoints_of, needs_discovery, resolve_app
-from cube_oauth.resources.oauthapp import ClientAuthentication
+from cube_oauth.resources.oauthapp import ClientAuthentication, OAuthApp
 
 ISSUER = "https://idp.example.com"
 DISCOVERED = ServerMetadata(
@@ -108,6 +108,12 @@ DATA_SOURCES = {
 @pytest.mark.parametrize(("spec", "expected"), DATA_SOURCES.values(), ids=DATA_SOURCES.keys())
 def test_data_source(make_app, spec, expected):
     assert data_source_of(make_app(**spec)) == expected
+
+
+@pytest.mark.parametrize(("name", "expected"), [("my-trino", "my_trino"), ("trino.eu", "trino_eu"), ("2nd", "_2nd"), ("ok", "ok")])
+def test_a_name_that_is_no_identifier_becomes_one(name, expected):
+    app = OAuthApp.model_validate({"metadata": {"name": name}, "spec": {"clientID": "c", "issuerURL": ISSUER}})
+    assert data_source_of(app) == expected
 
 
 @pytest.mark.parametrize(("confidential", "expected"), [(True, ClientAuthentication.BASIC), (False, ClientAuthentication.NONE)])
