@@ -427,6 +427,15 @@ def _with_buildah(context: Path, base: Image, ref: str, arguments: Mapping[str, 
         build = ["build", "--isolation", "chroot", "--pull-never", "--format", "docker", "--layers"]
         run([*buildah, *build, *volumes, *_build_args(arguments), "--tag", ref, context])
         run([*buildah, "push", "--quiet", ref, f"docker-archive:{target}:{ref}"])
+    _forget_old(buildah, ref.rpartition(":")[0])
+
+
+def _forget_old(buildah: Sequence[str], name: str) -> None:
+    """Removes all but the newest images of a name from buildah's storage; what those share stays."""
+    known = [line.split() for line in run([*buildah, "images", "--format", "{{.Name}} {{.Tag}}"]).splitlines()]
+    tags = [tag for repository, tag in known if repository == name]  # the newest comes first
+    if old := [f"{name}:{tag}" for tag in tags[_KEPT:]]:
+        run([*buildah, "rmi", *old])
 
 
 def _build_args(arguments: Mapping[str, str]) -> list[str]:

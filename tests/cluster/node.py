@@ -115,6 +115,7 @@ class Node(LocalCluster):
         return State(self.kind, link.node, _PORTS, fingerprint, owner, link.slot, audited=self._audited)
 
     def _start(self) -> None:
+        say(f"  {self.name}: namespaces, and a link from {self._link.host} here to {self._link.node} there")
         self._enter_namespaces()
         self._join()
         self._make_keys()
@@ -122,8 +123,10 @@ class Node(LocalCluster):
         self._start_processes()
         self.load_image(images.pause().archive)
         self._wait("the API server", lambda: self.answers("/readyz"), 90)
+        say(f"  {self.name}: the API server is ready, now the kubelet and the rest")
         self._start_rest()
         self._wait_until_useful()
+        say(f"  {self.name}: the node is ready")
 
     # ---- namespaces and the link
 
@@ -221,9 +224,9 @@ class Node(LocalCluster):
         for name in (_INIT, _SUPERVISOR, *known.processes):  # the first takes all others with it
             if process := known.processes.get(name):
                 process.stop()
+        cgroups.remove(self.cgroup)
         if known.slot and not processes.until(lambda: _unlinked(Link(known.slot)), 10):
             raise ClusterError(f"the link {Link(known.slot).interface} cannot be removed")
-        cgroups.remove(self.cgroup)
 
 
 _MASQUERADE = """\

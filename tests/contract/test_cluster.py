@@ -669,8 +669,8 @@ def test_a_dockerfile_is_built_with_this_machines_pip_settings_which_the_image_f
         CMD ["/venv/bin/python", "/app.py"]
         """)
     )
-    image = images.from_dockerfile(tmp_path, images.base_image(), "localhost/cube-oauth-trial", {"WHO": "me"}, ["."])
-    again = images.from_dockerfile(tmp_path, images.base_image(), "localhost/cube-oauth-trial", {"WHO": "me"}, ["."])
+    image = images.from_dockerfile(tmp_path, images.base_image(), "localhost/cube-oauth-trial", {"WHO": str(tmp_path)}, ["."])
+    again = images.from_dockerfile(tmp_path, images.base_image(), "localhost/cube-oauth-trial", {"WHO": str(tmp_path)}, ["."])
     assert again == image
     contents = _names(image)
     assert any("venv/lib/python3" in name and "idna" in name for layer in contents for name in layer)
@@ -680,5 +680,7 @@ def test_a_dockerfile_is_built_with_this_machines_pip_settings_which_the_image_f
                 baked = [info for info in content if info.name in {"etc/pip.conf", "etc/resolv.conf"} and info.size]
                 assert baked == []
     (tmp_path / "app.py").write_text("print('changed')\n")
-    other = images.from_dockerfile(tmp_path, images.base_image(), "localhost/cube-oauth-trial", {"WHO": "me"}, ["."])
+    other = images.from_dockerfile(tmp_path, images.base_image(), "localhost/cube-oauth-trial", {"WHO": str(tmp_path)}, ["."])
     assert other.ref != image.ref
+    for built in (image, other):
+        built.archive.unlink()
