@@ -25,6 +25,7 @@ from cube_oauth.providers import IdentityError, Kind, ProviderError, TokenAnswer
 from cube_oauth.resources.keyring import SealError
 from cube_oauth.resources.meta import Condition, ObjectMeta
 from cube_oauth.resources.names import KIND_LABEL, digest
+from cube_oauth.resources.oauthapp import Subject
 from cube_oauth.resources.secrets import Grant, decode, encode, owner
 from cube_oauth.resources.usercredential import UserCredential
 
@@ -52,6 +53,7 @@ CLAIM = timedelta(seconds=20)
 """While it stands, nobody else redeems the code; longer than a request may take."""
 
 TRY_AGAIN = timedelta(seconds=2)
+_IN_ID_TOKEN = Subject(source="IDToken")
 DONE = "Authorized"
 DONE_SENTENCE = "The person authorized."
 INVALID_GRANT_SENTENCE = "The provider did not accept the authorization code. Connect again."
@@ -266,19 +268,25 @@ class Grants:
         await self._finish(order.secret, order.credential, None)
 
     def _subject(self, order: Order, client: Client, answer: TokenAnswer) -> tuple[Refused | None, str | None]:
+        """Why the person is refused, and the person's name at the provider. An ID token is checked whenever there is one."""
         try:
-            subject = subject_of(
-                answer,
-                order.app.spec.subject,
-                issuer=client.endpoints.issuer,
-                client_id=order.app.spec.client_id,
-                nonce=order.grant.nonce,
-                now=self._clock.now(),
-            )
+            if answer.id_token is not None:
+                self._named(order, client, answer, _IN_ID_TOKEN)
+            subject = self._named(order, client, answer, order.app.spec.subject)
         except IdentityError as error:
             log.warning("identity refused", extra={**order.where, "reason": error.reason})
             return Refused.IDENTITY, None
         return subject_refused(order.app, order.grant.username, subject), subject
+
+    def _named(self, order: Order, client: Client, answer: TokenAnswer, where: Subject) -> str | None:
+        return subject_of(
+            answer,
+            where,
+            issuer=client.endpoints.issuer,
+            client_id=order.app.spec.client_id,
+            nonce=order.grant.nonce,
+            now=self._clock.now(),
+        )
 
     async def _keep(self, order: Order, client: Client, answer: TokenAnswer, subject: str | None) -> None:
         credential, app = order.credential, order.app

@@ -86,6 +86,7 @@ async def serve(api: Api, listener: Listener, namespaces: Sequence[str], stop: a
 
     Not ``kopf.operator()``: at its end that cancels every task of the loop that began after it, a refresh in flight included.
     """
+    _quiet()
     tasks = await kopf.spawn_tasks(
         registry=registered(api, listener),
         settings=_settings(),
@@ -108,6 +109,20 @@ def _take_signals_back(stop: asyncio.Event) -> None:
     with contextlib.suppress(RuntimeError, ValueError):  # not in the main thread: kopf did not take them either
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+
+def _quiet() -> None:
+    """Kopf tells of each handler's success, and hangs objects of its own to the records, which are no JSON."""
+    logging.getLogger("kopf").setLevel(logging.WARNING)
+    objects = logging.getLogger("kopf.objects")
+    if _without_extras not in objects.filters:
+        objects.addFilter(_without_extras)
+
+
+def _without_extras(record: logging.LogRecord) -> bool:
+    for name in [name for name in vars(record) if name.startswith("k8s_") or name == "settings"]:
+        delattr(record, name)
+    return True
 
 
 def _settings() -> kopf.OperatorSettings:

@@ -1,0 +1,68 @@
+"""One API server for the session with our kinds installed, and a namespace for each test."""
+
+import subprocess
+import uuid
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import ControlPlane, binaries
+from tests.control_plane.harness import CLIENTS, REDIRECT_URI, Installation, KubeApi
+from tests.parts.certificates import self_made
+from tests.parts.provider import Provider, app_client
+
+CRDS = Path(__file__).resolve().parents[2] / "crds"
+
+
+@pytest.fixture(scope="session")
+def control_plane():
+    with ControlPlane(f"tests-{uuid.uuid4().hex[:8]}") as cluster:
+        for crd in sorted(CRDS.glob("*.yaml")):
+            cluster.kubectl("apply", "--server-side", "-f", str(crd))
+        cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def kubectl(control_plane):
+    """kubectl as the administrator; ``check=False`` gives the process instead of raising."""
+    program = binaries.ensure(binaries.CONTROL_PLANE)["kubectl"]
+    command = [str(program), "--kubeconfig", str(control_plane.kubeconfig), "--cache-dir", str(control_plane.folder / "kubectl")]
+
+    def run(*arguments, input=None, check=True):  # noqa: A002 - as subprocess names it
+        return subprocess.run([*command, *arguments], input=input, check=check, capture_output=True, text=True, timeout=60)
+
+    return run
+
+
+@pytest.fixture
+def namespace(kubectl):
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    kubectl("create", "namespace", name)
+    yield name
+    kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def shared_provider(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("provider")
+    clients = [app_client(name, [REDIRECT_URI], client_secret=secret) for name, secret in CLIENTS.items()]
+    with Provider(clients=clients, certificate=self_made(folder / "tls", "127.0.0.1"), folder=folder) as running:
+        yield running
+
+
+@pytest.fixture
+def provider(shared_provider):
+    """The provider, healthy and with nobody signed in."""
+    shared_provider.control.heal()
+    shared_provider.control.lifetimes(accessToken=60, refreshToken=86_400)
+    shared_provider.control.revoke()
+    shared_provider.control.reset_stats()
+    return shared_provider
+
+
+@pytest.fixture
+def installation(control_plane, provider, tmp_path):
+    made = Installation(KubeApi(control_plane), control_plane, provider, tmp_path, f"test-{uuid.uuid4().hex[:8]}")
+    yield made
+    made.end()
