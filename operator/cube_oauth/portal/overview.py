@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from cube_oauth.resources.meta import Condition
     from cube_oauth.resources.oauthapp import OAuthApp
     from cube_oauth.resources.usercredential import UserCredential
+
+
+NEAR = timedelta(days=2)
 
 
 @dataclass(frozen=True)
@@ -54,10 +58,11 @@ class Card:
         return self.state is not State.ACTIVE
 
 
-def moment(time: datetime) -> Markup:
-    """A time for people and for machines."""
+def moment(time: datetime, now: datetime) -> Markup:
+    """A time for people and for machines; to the minute when it is near."""
     month = ENGLISH["months"].split()[time.month - 1]
-    text = say("time.format", day=time.day, month=month, year=time.year, clock=f"{time:%H:%M}")
+    key = "time.minute" if abs(time - now) < NEAR else "time.day"
+    text = say(key, day=time.day, month=month, year=time.year, clock=f"{time:%H:%M}")
     return Markup('<time datetime="{}">{}</time>').format(f"{time:%Y-%m-%dT%H:%M:%SZ}", text)
 
 
@@ -114,7 +119,7 @@ def card(app: OAuthApp, credential: UserCredential | None, now: datetime) -> Car
         title=app.title,
         data_source=app.status.data_source or app.metadata.name,
         state=state,
-        words=_words(app, credential, state, usable=usable),
+        words=_words(app, credential, now, usable=usable),
         authorize=usable and not suspended,
         reconnect=connected_before,
         disconnect=connected_before and not suspended,
@@ -122,38 +127,36 @@ def card(app: OAuthApp, credential: UserCredential | None, now: datetime) -> Car
     )
 
 
-def _words(app: OAuthApp, credential: UserCredential | None, state: State, *, usable: bool) -> Words:
+def _words(app: OAuthApp, credential: UserCredential | None, now: datetime, *, usable: bool) -> Words:
+    state = state_of(credential, now)
     if credential is not None and credential.spec.suspend:
         return Words(say("state.suspended"), say("state.suspended.hint"))
     if credential is not None and state is State.ACTIVE:
-        return _active(credential)
+        return _active(credential, now)
     if not usable:
         return why_not_ready(app)
     if credential is None or state is State.PENDING:
-        return Words(say("state.pending"), _last_attempt(credential))
+        return Words(say("state.pending"), _last_attempt(credential, "state.pending.hint"))
     if state is State.REVOKED:
-        return Words(say("state.revoked"), say("state.revoked.hint"))
+        return Words(say("state.revoked"), _last_attempt(credential, "state.revoked.hint"))
     ended = credential.status.expires_at
-    return Words(
-        say("state.expired.at", at=moment(ended)) if ended else say("state.expired"),
-        say("state.expired.hint"),
-    )
+    sentence = say("state.expired.at", at=moment(ended, now)) if ended else say("state.expired")
+    return Words(sentence, _last_attempt(credential, "state.expired.hint"))
 
 
-def _active(credential: UserCredential) -> Words:
+def _active(credential: UserCredential, now: datetime) -> Words:
     status = credential.status
     subject = status.subject or credential.spec.username
     if status.refresh_at and status.refresh_token_expires_at:
-        return Words(
-            say("state.active", subject=subject), say("state.active.renewed.until", until=moment(status.refresh_token_expires_at))
-        )
+        until = moment(status.refresh_token_expires_at, now)
+        return Words(say("state.active.until", subject=subject, until=until), say("state.active.renewed.until"))
     if status.refresh_at or status.expires_at is None:
         return Words(say("state.active", subject=subject), say("state.active.renewed"))
-    return Words(say("state.active.until", subject=subject, until=moment(status.expires_at)), say("state.active.last"))
+    return Words(say("state.active.until", subject=subject, until=moment(status.expires_at, now)), say("state.active.last"))
 
 
-def _last_attempt(credential: UserCredential | None) -> Markup:
+def _last_attempt(credential: UserCredential | None, otherwise: str) -> Markup:
     said = condition(credential.status.conditions, AUTHORIZED) if credential else None
     if said and said.status == "False":
         return say("state.failed.hint", why=said.message)
-    return say("state.pending.hint")
+    return say(otherwise)

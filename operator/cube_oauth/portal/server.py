@@ -34,7 +34,7 @@ async def run(variables: Mapping[str, str], stop: asyncio.Event) -> None:
     settings = PortalSettings.read(variables)
     certificate = ServerCertificate(settings.tls_directory) if settings.tls_directory else None
     async with AsyncExitStack() as stack:
-        api = await stack.enter_async_context(Api.connect())
+        api = await stack.enter_async_context(Api.connect(variables.get("KUBECONFIG")))
         client = await stack.enter_async_context(ProviderClient(_transport(settings)))
         portal = _portal(settings, api, client)
         await stack.enter_async_context(

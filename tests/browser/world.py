@@ -1,0 +1,215 @@
+"""Around the portal, all of it real: an API server, an OpenID provider, the controller and the portal as processes."""
+
+import base64
+import json
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+from cube_oauth.resources.kinds import crds
+from tests.cluster import ControlPlane
+from tests.parts import provider, web
+from tests.parts.certificates import self_made
+from tests.parts.processes import Process, free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+SYSTEM, TOKENS, TENANT = "cube-oauth", "cube-oauth-tokens", "analytics"
+HOST = "portal.localhost"
+"""Every browser takes it to this machine, and it is another site than the provider's address."""
+
+RIGHTS = """
+- {apiVersion: v1, kind: ServiceAccount, metadata: {name: portal, namespace: cube-oauth}}
+- apiVersion: rbac.authorization.k8s.io/v1
+  kind: Role
+  metadata: {name: portal, namespace: analytics}
+  rules:
+  - {apiGroups: [cubeoauth.dev], resources: [oauthapps], verbs: [get, list, watch]}
+  - {apiGroups: [cubeoauth.dev], resources: [usercredentials], verbs: [get, list, watch, create, delete]}
+- apiVersion: rbac.authorization.k8s.io/v1
+  kind: Role
+  metadata: {name: portal, namespace: cube-oauth-tokens}
+  rules:
+  - {apiGroups: [""], resources: [secrets], verbs: [create]}
+- apiVersion: rbac.authorization.k8s.io/v1
+  kind: Role
+  metadata: {name: portal, namespace: cube-oauth}
+  rules:
+  - {apiGroups: [""], resources: [configmaps], resourceNames: [test-grant-key], verbs: [get]}
+"""
+"""What the portal may do, and no more: the tests run it with exactly this."""
+
+
+class World:
+    """Everything, for the length of a `with` block."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.port, self.health_port = free_port(), free_port()
+        self.url = f"https://{HOST}:{self.port}"
+        self._starts = 0
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self.cluster = stack.enter_context(ControlPlane("browser"))
+            self.provider = stack.enter_context(self._provider())
+            self._furnish()
+            self.controller = stack.enter_context(self._start_controller())
+            self.portal = self._start_portal()
+            stack.callback(lambda: self.portal.stop())  # noqa: PLW0108 - whichever runs then
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def apply(self, *objects: dict[str, Any]) -> None:
+        """Create or change objects as the cluster's administrator."""
+        self.cluster.kubectl("apply", "--server-side", "-f", "-", text_in=json.dumps(_list(objects)))
+
+    def get(self, *what: str) -> Any:
+        """What `kubectl get` says, as JSON."""
+        return json.loads(self.cluster.kubectl("get", "-o", "json", *what))
+
+    def set_status(self, kind: str, name: str, status: dict[str, Any]) -> None:
+        """Write into a status, as the controller would."""
+        patch = json.dumps({"status": status})
+        self.cluster.kubectl("patch", kind, name, "-n", TENANT, "--subresource=status", "--type=merge", "-p", patch)
+
+    def add_app(self, name: str, **spec: Any) -> None:
+        """An OAuthApp at the provider with its client secret; returns when people can connect."""
+        secret = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": f"{name}-client", "namespace": TENANT, "labels": {"cubeoauth.dev/oauth-client": name}},
+            "stringData": {"clientSecret": "app secret"},
+        }
+        self.apply(secret, self.app(name, **spec))
+        self.cluster.kubectl("wait", "--for=condition=Ready", f"oauthapp/{name}", "-n", TENANT, "--timeout=30s")
+
+    def app(self, name: str, **spec: Any) -> dict[str, Any]:
+        """An OAuthApp at the provider."""
+        return {
+            "apiVersion": "cubeoauth.dev/v1alpha1",
+            "kind": "OAuthApp",
+            "metadata": {"name": name, "namespace": TENANT},
+            "spec": {
+                "issuerURL": self.provider.issuer,
+                "clientID": "warehouse-app",
+                "clientSecretRef": {"name": f"{name}-client"},
+                "scopes": ["openid", "offline_access", "query"],
+                **spec,
+            },
+        }
+
+    def restart_portal(self) -> None:
+        """Another replica takes over: nothing but the key ring is the same."""
+        self.portal.stop()
+        self.portal = self._start_portal()
+
+    def portal_log(self) -> str:
+        """What every portal process of this world wrote."""
+        return "".join(path.read_text(errors="replace") for path in sorted(self.folder.glob("portal-*.log")))
+
+    def metrics(self) -> str:
+        """What Prometheus would see."""
+        return web.request("GET", f"http://127.0.0.1:{self.health_port}/metrics").text
+
+    def _provider(self) -> provider.Provider:
+        callbacks = [f"{self.url}/callback/{TENANT}/{name}" for name in ("trino", "lake")]
+        return provider.Provider(
+            clients=[
+                provider.log_in_client("portal", "log-in secret", [f"{self.url}/login/callback"]),
+                provider.app_client("warehouse-app", callbacks, client_secret="app secret", client_name="Cube"),
+            ],
+            users={"alice": ["analysts"], "bob": []},
+            folder=self.folder / "provider",
+            certificate=self_made(self.folder / "provider-tls", "127.0.0.1"),
+        )
+
+    def _furnish(self) -> None:
+        self.apply(*crds().values())
+        self.cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+        self.apply(*({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in (SYSTEM, TOKENS, TENANT)))
+        rights = yaml.safe_load(RIGHTS)
+        self.apply(*rights, *(_binding(role) for role in rights if role["kind"] == "Role"))
+
+    def _installation(self) -> dict[str, str]:
+        """What controller and portal are both told."""
+        return {
+            "PYTHONPATH": str(ROOT / "operator"),
+            "CUBE_OAUTH_NAME": "test",
+            "CUBE_OAUTH_NAMESPACE": SYSTEM,
+            "CUBE_OAUTH_TOKEN_NAMESPACE": TOKENS,
+            "CUBE_OAUTH_NAMESPACES": TENANT,
+            "CUBE_OAUTH_PORTAL_URL": self.url,
+            "CUBE_OAUTH_EXTRA_CA_FILE": str(self.provider.ca),
+            "CUBE_OAUTH_ALLOWED_ADDRESSES": "127.0.0.1/32",
+        }
+
+    def _portal_settings(self) -> dict[str, str]:
+        certificate = self_made(self.folder / "portal-tls", HOST)
+        secret = self.folder / "log-in-secret"
+        secret.write_text("log-in secret\n")
+        return {
+            "KUBECONFIG": str(self._kubeconfig()),
+            "CUBE_OAUTH_LISTEN_PORTAL": f"127.0.0.1:{self.port}",
+            "CUBE_OAUTH_LISTEN": f"127.0.0.1:{self.health_port}",
+            "CUBE_OAUTH_TLS_DIR": str(certificate.cert.parent),
+            "CUBE_OAUTH_LOGIN_ISSUER": self.provider.issuer,
+            "CUBE_OAUTH_LOGIN_CLIENT_ID": "portal",
+            "CUBE_OAUTH_LOGIN_CLIENT_SECRET_FILE": str(secret),
+            "CUBE_OAUTH_LOGIN_SCOPES": "openid",
+            "CUBE_OAUTH_COOKIE_RING_FILE": str(self._cookie_ring()),
+        }
+
+    def _cookie_ring(self) -> Path:
+        """What a pod has mounted."""
+        path = self.folder / "cookie-ring"
+        encoded = self.get("secret", "test-keys-cookie", "-n", SYSTEM)["data"]["ring"]
+        path.write_bytes(base64.b64decode(encoded))
+        return path
+
+    def _kubeconfig(self) -> Path:
+        """The administrator's, with the portal's service account instead."""
+        token = self.cluster.kubectl("create", "token", "portal", "-n", SYSTEM, "--duration=4h").strip()
+        config = yaml.safe_load(self.cluster.kubeconfig.read_text())
+        config["users"] = [{"name": user["name"], "user": {"token": token}} for user in config["users"]]
+        path = self.folder / "portal.kubeconfig"
+        path.write_text(yaml.safe_dump(config))
+        return path
+
+    def _start_controller(self) -> Process:
+        port = free_port()
+        env = {"KUBECONFIG": str(self.cluster.kubeconfig), "CUBE_OAUTH_LISTEN": f"127.0.0.1:{port}"}
+        process = self._process("controller", self.folder / "controller.log", env)
+        keys = ("get", "secret/test-keys-cookie", "configmap/test-grant-key", "-n", SYSTEM, "--ignore-not-found", "-o", "name")
+        process.wait_until(lambda: self.cluster.kubectl(*keys).count("test-") == 2, seconds=60)
+        process.wait_until(lambda: web.answers(f"http://127.0.0.1:{port}/readyz"), seconds=60)
+        return process
+
+    def _start_portal(self) -> Process:
+        self._starts += 1
+        process = self._process("portal", self.folder / f"portal-{self._starts}.log", self._portal_settings())
+        process.wait_until(lambda: web.answers(f"http://127.0.0.1:{self.health_port}/readyz"), seconds=60)
+        return process
+
+    def _process(self, name: str, log: Path, env: dict[str, str]) -> Process:
+        return Process(name, [sys.executable, "-m", "cube_oauth", name], log=log, env=self._installation() | env)
+
+
+def _list(objects: Any) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "List", "items": list(objects)}
+
+
+def _binding(role: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": role["metadata"],
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role["metadata"]["name"]},
+        "subjects": [{"kind": "ServiceAccount", "name": "portal", "namespace": SYSTEM}],
+    }

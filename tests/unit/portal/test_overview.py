@@ -1,0 +1,135 @@
+from datetime import UTC, datetime
+
+import pytest
+
+from cube_oauth.portal.overview import card, may_connect
+from cube_oauth.resources.oauthapp import OAuthApp
+from cube_oauth.resources.usercredential import State, UserCredential
+
+from .conftest import NOW, app_of, credential_of
+
+LATER, MUCH_LATER = "2026-11-23T13:00:00Z", "2027-02-03T13:00:00Z"
+EARLIER, LONG_AGO = "2026-11-22T11:00:00Z", "2026-02-03T13:00:00Z"
+FAILED = {"type": "Authorized", "status": "False", "reason": "InvalidGrant", "message": "The code is over."}
+
+
+def shown(status=None, spec=None, app=None):
+    credential = None if status is None else UserCredential.model_validate(credential_of(spec=spec, status=status))
+    found = card(OAuthApp.model_validate(app or app_of()), credential, NOW)
+    return found, f"{found.words.sentence.striptags()}. {found.words.hint.striptags()}"
+
+
+CASES = {
+    "nobody has connected": (None, "Pending", "Not connected", ("Authorize",)),
+    "a resource without a status": ({}, "Pending", "Not connected", ("Authorize",)),
+    "renewed without an end": (
+        {"state": "Active", "expiresAt": LATER, "refreshAt": LATER, "subject": "alice@idp"},
+        "Active",
+        "Connected as alice@idp. Renewed by itself",
+        ("Reconnect", "Disconnect"),
+    ),
+    "renewed until the refresh token ends": (
+        {"state": "Active", "expiresAt": LATER, "refreshAt": LATER, "refreshTokenExpiresAt": MUCH_LATER},
+        "Active",
+        "Connected as alice, until 3 Feb 2027. Renewed by itself; then you reconnect.",
+        ("Reconnect", "Disconnect"),
+    ),
+    "not renewed": (
+        {"state": "Active", "expiresAt": LATER},
+        "Active",
+        "Connected as alice, until 23 Nov 2026, 13:00 UTC. It cannot be renewed",
+        ("Reconnect", "Disconnect"),
+    ),
+    "active, but over by now": (
+        {"state": "Active", "expiresAt": EARLIER},
+        "Expired",
+        "Expired 22 Nov 2026, 11:00 UTC: reconnect",
+        ("Reconnect", "Disconnect"),
+    ),
+    "expired long ago": (
+        {"state": "Expired", "expiresAt": LONG_AGO},
+        "Expired",
+        "Expired 3 Feb 2026: reconnect",
+        ("Reconnect", "Disconnect"),
+    ),
+    "revoked at the provider": ({"state": "Revoked"}, "Revoked", "Ended: reconnect", ("Reconnect", "Disconnect")),
+    "the last attempt failed": (
+        {"state": "Pending", "conditions": [FAILED]},
+        "Pending",
+        "Not connected. The last attempt did not succeed. The code is over.",
+        ("Authorize",),
+    ),
+    "expired, and the last attempt failed": (
+        {"state": "Expired", "conditions": [FAILED]},
+        "Expired",
+        "The code is over.",
+        ("Reconnect", "Disconnect"),
+    ),
+}
+
+
+def buttons(found):
+    authorize = ("Reconnect" if found.reconnect else "Authorize",) if found.authorize else ()
+    return (*authorize, *(("Disconnect",) if found.disconnect else ()))
+
+
+@pytest.mark.parametrize(("status", "state", "words", "wanted"), CASES.values(), ids=CASES)
+def test_the_state_in_words(status, state, words, wanted):
+    found, text = shown(status)
+    assert found.state is State(state)
+    assert words in text
+    assert buttons(found) == wanted
+
+
+def test_a_suspended_connection_has_no_button():
+    found, text = shown({"state": "Revoked"}, spec={"suspend": True})
+    assert "suspended" in text
+    assert buttons(found) == ()
+
+
+NOT_READY = {
+    "the controller said why": (app_of(ready="False", message="The Secret is missing."), "The Secret is missing."),
+    "the controller has not looked yet": (app_of(status={"observedGeneration": None}), "Being set up"),
+    "the spec changed since": (app_of(generation=2), "Being set up"),
+    "no condition": (app_of(status={"conditions": []}), "Being set up"),
+    "no endpoint": (app_of(status={"authorizationURL": None}), "Being set up"),
+}
+
+
+@pytest.mark.parametrize(("app", "words"), NOT_READY.values(), ids=NOT_READY)
+def test_an_app_that_is_not_ready_has_no_button_to_authorize(app, words):
+    found, text = shown(None, app=app)
+    assert words in text
+    assert buttons(found) == ()
+    assert not found.ready
+
+
+def test_who_is_connected_can_disconnect_from_an_app_that_is_not_ready():
+    found, text = shown({"state": "Active", "expiresAt": LATER}, app=app_of(ready="False"))
+    assert "Connected as alice" in text
+    assert buttons(found) == ("Disconnect",)
+
+
+@pytest.mark.parametrize(
+    ("access", "admitted"),
+    [
+        ({}, True),
+        ({"users": ["alice"]}, True),
+        ({"users": ["Alice"]}, False),
+        ({"users": ["bob"]}, False),
+        ({"groups": ["analysts"]}, True),
+        ({"groups": ["admins"]}, False),
+        ({"users": ["bob"], "groups": ["analysts"]}, True),
+        ({"users": ["analysts"]}, False),
+        ({"groups": ["alice"]}, False),
+    ],
+)
+def test_access_admits_by_user_or_group(access, admitted):
+    app = OAuthApp.model_validate(app_of(spec={"access": access}))
+    assert may_connect(app, "alice", ("analysts",)) is admitted
+
+
+def test_times_are_for_machines_too():
+    assert datetime(2026, 11, 23, 12, 0, tzinfo=UTC) == NOW
+    found, _ = shown({"state": "Active", "expiresAt": LATER})
+    assert f'<time datetime="{LATER}">' in found.words.sentence

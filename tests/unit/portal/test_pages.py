@@ -1,0 +1,216 @@
+import re
+from pathlib import Path
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+import cube_oauth.portal
+from cube_oauth.kube.api import KubeError
+from cube_oauth.portal.portal import Portal
+from cube_oauth.portal.routes import application
+from cube_oauth.portal.texts import ENGLISH
+
+from .conftest import BROWSER, refused, settings_of
+
+ALL = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'",
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Strict-Transport-Security": "max-age=31536000",
+}
+PAGES = [
+    "/",
+    "/connect/analytics/trino",
+    "/connect/analytics/nothing",
+    "/callback/analytics/trino?state=x&code=canary",
+    "/login",
+    "/login?next=/connect/analytics/trino",
+    "/login/callback?state=x",
+    "/nothing",
+    "/static/portal.css",
+    "/static/nothing",
+    "/static/..%2f..%2fpages.py",
+    "/logout",
+]
+
+
+@pytest.mark.parametrize("logged_in", [True, False], ids=["logged in", "logged out"])
+@pytest.mark.parametrize("path", PAGES)
+async def test_every_answer_has_the_headers(browser, world, path, logged_in):
+    world.add_app()
+    if logged_in:
+        browser.log_in()
+    answer = await browser.get(path)
+    assert {name: answer.headers.get(name) for name in ALL} == ALL
+    cacheable = answer.status == 200 and path.startswith("/static/")
+    assert ("immutable" if cacheable else "no-store") in answer.headers["Cache-Control"]
+    assert "canary" not in answer.html
+
+
+async def test_a_failure_has_the_headers_and_says_nothing_of_itself(browser, world, monkeypatch):
+    monkeypatch.setattr(world.cluster, "apps", lambda: 1 / 0)
+    answer = await browser.log_in().get("/")
+    assert (answer.status, refused(answer)) == (500, "Failure")
+    assert {name: answer.headers.get(name) for name in ALL} == ALL
+    assert "division" not in answer.html
+
+
+@pytest.mark.parametrize("path", ["/callback/analytics/trino?state=x&code=y", "/login/callback?state=x&code=y"])
+async def test_a_callback_tells_nobody_where_it_came_from(browser, path):
+    answer = await browser.get(path)
+    assert answer.headers["Referrer-Policy"] == "no-referrer"
+    assert "<form" not in answer.html  # with that policy, older browsers send no usable Origin
+
+
+async def test_a_page_with_forms_lets_the_browser_say_where_they_come_from(browser):
+    assert (await browser.log_in().get("/")).headers["Referrer-Policy"] == "same-origin"
+
+
+async def test_without_https_nobody_is_told_to_use_it(world):
+    portal = Portal(settings_of("http://localhost:8000"), world.cluster, world.cookies, world.log_in)
+    async with TestClient(TestServer(application(portal))) as client:
+        answer = await client.get("/")
+        assert answer.status == 200
+        assert "Strict-Transport-Security" not in answer.headers
+
+
+async def test_nothing_runs_and_nothing_comes_from_elsewhere(browser, world):
+    world.add_app()
+    browser.log_in()
+    for path in ("/", "/connect/analytics/trino"):
+        html = (await browser.get(path)).html
+        assert not re.search(r"<script|\son\w+=|\sstyle=|javascript:", html)
+        assert re.findall(r'(?:src|href|action)="(?!/)[^#"]+', html) == []
+
+
+async def test_names_from_the_cluster_are_escaped(browser, world):
+    hostile = '<img src=x onerror=alert(1)>"&'
+    world.add_app(spec={"displayName": hostile})
+    world.add_app("broken", ready="False", message=hostile)
+    world.add_credential(status={"state": "Active", "subject": hostile})
+    browser.log_in()
+    for path in ("/", "/connect/analytics/trino"):
+        html = (await browser.get(path)).html
+        assert "<img src=x" not in html
+        assert "&lt;img src=x" in html
+
+
+async def test_a_text_may_hold_braces(browser, world):
+    world.add_app(spec={"displayName": "{why} {0} {title.__class__}"})
+    assert "{why} {0} {title.__class__}" in (await browser.log_in().get("/")).html
+
+
+async def test_a_page_is_small(browser, world):
+    for number in range(10):
+        world.add_app(f"app-{number}", spec={"displayName": f"Warehouse {number}"})
+        world.add_credential("alice", f"app-{number}", name=f"c{number}", status={"state": "Active", "subject": "alice"})
+    browser.log_in()
+    page, style = await browser.get("/"), await browser.get("/static/portal.css")
+    assert page.html.count("data-app=") == 10
+    assert len(page.html.encode()) < 14_000
+    assert len(style.html.encode()) < 8_000
+
+
+async def test_only_apps_that_the_person_may_connect_are_shown(browser, world):
+    world.add_app("open")
+    world.add_app("ours", spec={"access": {"groups": ["analysts"]}})
+    world.add_app("theirs", spec={"access": {"users": ["bob"]}})
+    html = (await browser.log_in("alice", ["analysts"]).get("/")).html
+    assert re.findall(r'data-app="([^"]+)"', html) == ["analytics/open", "analytics/ours"]
+
+
+async def test_somebody_else_s_connection_is_not_shown(browser, world):
+    world.add_app()
+    world.add_credential("bob", status={"state": "Active", "subject": "bob"})
+    html = (await browser.log_in("alice").get("/")).html
+    assert 'data-state="Pending"' in html
+    assert "bob" not in html
+
+
+async def test_the_oldest_of_two_credentials_is_shown(browser, world):
+    world.add_app()
+    world.add_credential(name="younger", status={"state": "Active"}, created=world.now)
+    world.later(days=-1)
+    world.add_credential(name="older", status={"state": "Expired"}, created=world.now)
+    world.later(days=1)
+    assert 'data-state="Expired"' in (await browser.log_in().get("/")).html
+
+
+async def test_without_a_log_in_there_is_a_link_and_nothing_of_the_apps(browser, world):
+    world.add_app()
+    answer = await browser.get("/")
+    assert 'href="/login"' in answer.html
+    assert "data-app" not in answer.html
+    assert not browser.cookies
+
+
+async def test_a_deep_link_leads_through_the_log_in_and_back(browser, world):
+    world.add_app()
+    away = await browser.get("/connect/analytics/trino")
+    assert (away.status, away.headers["Location"]) == (303, "/login?next=/connect/analytics/trino")
+    await browser.get(away.headers["Location"])
+    back = await browser.get(f"/login/callback?state={browser.pending[-1].state}&code=c")
+    assert back.headers["Location"] == "/connect/analytics/trino"
+
+
+async def test_nothing_is_shown_before_the_lists_are_there(browser, world):
+    world.cluster._apps[0].synced.clear()
+    answer = await browser.log_in().get("/")
+    assert (answer.status, refused(answer)) == (503, "ClusterUnavailable")
+
+
+async def test_a_session_ends_in_the_browser_too(browser, world):
+    browser.log_in()
+    world.later(hours=1)
+    answer = await browser.get("/")
+    assert 'href="/login"' in answer.html
+    assert not browser.cookies
+
+
+async def test_a_session_in_use_is_renewed(browser, world):
+    browser.log_in()
+    for _ in range(4):
+        world.later(minutes=20)
+        assert 'action="/logout"' in (await browser.get("/")).html
+
+
+async def test_cookies_are_for_this_host_over_https_and_no_script(browser):
+    answer = await browser.get("/login")
+    (line,) = answer.headers.getall("Set-Cookie")
+    assert line.startswith("__Host-")
+    assert {"HttpOnly", "Secure", "Path=/", "SameSite=Lax"} <= set(line.split("; "))
+    assert "Domain" not in line
+
+
+async def test_the_api_server_s_failure_is_a_page(browser, world):
+    world.add_app()
+    browser.log_in()
+    state = await browser.begin()
+    world.api.broken = KubeError(503, "ServiceUnavailable", "POST")
+    answer = await browser.get(f"/callback/analytics/trino?state={state}&code=c")
+    assert (answer.status, refused(answer)) == (503, "ClusterUnavailable")
+
+
+async def test_an_enormous_form_is_refused(browser):
+    answer = await browser.log_in().post("/logout", {"x": "x" * 100_000}, BROWSER)
+    assert answer.status == 413
+    assert browser.session is not None
+
+
+def test_every_refusal_has_its_texts():
+    folder = Path(cube_oauth.portal.__file__).parent
+    source = "".join(path.read_text() for path in folder.glob("*.py"))
+    words = set(re.findall(r'RefusedError\(\s*"(\w+)"', source)) | {"AnswerInvalid", "ProviderRefused", "NotFound", "BadRequest"}
+    words |= set(re.findall(r'"\w+": "(\w+)"', source.partition("_WORDS = {")[2].partition("}")[0]))
+    assert len(words) > 15
+    for word in words:
+        assert {f"refused.{word}.title", f"refused.{word}.body"} <= set(ENGLISH), word
+
+
+def test_every_text_is_used():
+    folder = Path(cube_oauth.portal.__file__).parent
+    sources = [path.read_text() for path in (*folder.glob("*.py"), *folder.glob("templates/*")) if path.name != "texts.py"]
+    unused = [key for key in ENGLISH if not key.startswith("refused.") and not any(f'"{key}"' in text for text in sources)]
+    assert unused == []
