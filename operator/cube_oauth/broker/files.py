@@ -44,8 +44,7 @@ class AccessRing:
 
     def __init__(self, path: str) -> None:
         self.path = Path(path)
-        self.ring = Keyring.from_json('{"keys": []}')
-        self.load()
+        self.ring = self._read()
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -54,7 +53,10 @@ class AccessRing:
 
     def load(self) -> None:
         """Read the file. Raises OSError, ValueError; then what was there stays."""
-        self.ring = Keyring.from_json(self.path.read_text(encoding="ascii"))
+        self.ring = self._read()
+
+    def _read(self) -> Keyring:
+        return Keyring.from_json(self.path.read_text(encoding="ascii"))
 
 
 async def follow(source: Certificate | AccessRing, changed: Callable[[], None]) -> None:

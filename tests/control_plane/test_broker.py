@@ -1,0 +1,342 @@
+"""The broker against a real API server: real TokenReviews, real watches, its own rights only."""
+
+import asyncio
+import json
+import logging
+from datetime import timedelta
+
+import pytest
+
+from cube_oauth.broker import files
+from cube_oauth.kube.api import OAUTH_APPS, USER_CREDENTIALS, Api
+from cube_oauth.resources.keyring import Keyring, binding
+from tests.control_plane.brokers import CANARY, Tenant, now, running_broker
+from tests.parts.certificates import self_made
+
+pytestmark = pytest.mark.control_plane
+
+
+@pytest.fixture
+async def tenant(control_plane, kubectl, namespace, tmp_path):
+    async with Api.connect(str(control_plane.kubeconfig)) as admin:
+        yield Tenant(namespace, admin, Keyring.generate(), tmp_path, kubectl)
+    kubectl("delete", "namespace", f"{namespace}-tokens", "--wait=false", "--ignore-not-found")
+
+
+@pytest.fixture
+async def broker(tenant, tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setattr(files, "LOOK_SECONDS", 0.05)
+    async with running_broker(tenant, tmp_path, monkeypatch) as running:
+        yield running
+    assert CANARY not in caplog.text
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR and record.name.startswith("cube_oauth")]
+
+
+@pytest.fixture
+async def app(tenant):
+    return await tenant.app()
+
+
+@pytest.fixture
+def pod(tenant):
+    return tenant.pod_token()
+
+
+async def test_a_pod_gets_the_persons_token_and_nobody_elses(tenant, app, broker, pod):
+    await tenant.connected("alice", app)
+    await tenant.credential("bob")
+    entry = await broker.eventually("alice", pod, "active")
+    assert entry["accessToken"] == f"{CANARY}alice-1"
+    assert {"revision": 1, "grant": "grant-1", "subject": "alice", "reason": "Active", "fallback": "ServiceAccount"}.items() <= entry.items()
+    assert entry["authorizeURL"] == f"https://portal.example.com/connect/{tenant.namespace}/trino"
+    for other in ("bob", "Alice", "nobody"):
+        entry = await broker.entry(other, pod)
+        assert (entry["status"], entry["reason"]) == ("missing", "NotConnected")
+        assert "accessToken" not in entry
+
+
+async def test_only_a_token_for_this_audience_counts(tenant, app, broker, kubectl):
+    await tenant.connected("alice", app)
+    for token in (tenant.pod_token(audience="other.example.com"), "made.up.token", None):
+        status, answer = await broker.resolve("alice", token)
+        assert (status, answer["reason"]) == (401, "Unauthenticated")
+        async with broker.session(token) as session, session.get("/v1/changes") as refused:
+            assert refused.status == 401
+
+
+async def test_a_pod_of_another_namespace_sees_nothing(tenant, app, broker, kubectl):
+    await tenant.connected("alice", app)
+    await broker.eventually("alice", tenant.pod_token(), "active")
+    status, answer = await broker.resolve("alice", tenant.pod_token(namespace="default"))
+    assert (status, answer["reason"]) == (403, "Forbidden")
+
+
+async def test_two_tenants_do_not_see_each_other(tenant, app, kubectl, tmp_path, monkeypatch):
+    other = f"{tenant.namespace}-2"
+    kubectl("create", "namespace", other)
+    reads = ("--verb=list,watch", "--resource=oauthapps.cubeoauth.dev,usercredentials.cubeoauth.dev")
+    kubectl("create", "role", "broker", "-n", other, *reads)
+    kubectl("create", "rolebinding", "broker", "-n", other, "--role=broker", f"--serviceaccount={tenant.namespace}:broker")
+    try:
+        async with running_broker(tenant, tmp_path, monkeypatch, [tenant.namespace, other]) as broker:
+            await tenant.connected("alice", app)
+            await broker.eventually("alice", tenant.pod_token(), "active")
+            status, answer = await broker.resolve("alice", tenant.pod_token(namespace=other))
+            assert (status, answer["credentials"]) == (200, {})
+    finally:
+        kubectl("delete", "namespace", other, "--wait=false")
+
+
+async def test_an_app_may_be_kept_to_some_service_accounts(tenant, broker, kubectl):
+    app = await tenant.app(resolvers={"serviceAccounts": ["cube"]})
+    await tenant.connected("alice", app)
+    kubectl("create", "serviceaccount", "cube", "-n", tenant.namespace)
+    async with asyncio.timeout(10):
+        while not (answer := (await broker.resolve("alice", tenant.pod_token("cube")))[1])["credentials"]:
+            await asyncio.sleep(0.01)
+    assert answer["credentials"]["trino"]["status"] == "active"
+    status, answer = await broker.resolve("alice", tenant.pod_token())
+    assert (status, answer["credentials"]) == (200, {})
+
+
+async def test_suspension_and_deletion_are_told_and_obeyed(tenant, app, broker, pod):
+    credential = await tenant.connected("alice", app)
+    await broker.eventually("alice", pod, "active")
+    name = credential["metadata"]["name"]
+    async with broker.changes(pod) as following:
+        assert (await following())["type"] == "hello"
+        await tenant.admin.merge(USER_CREDENTIALS, name, {"spec": {"suspend": True}}, tenant.namespace)
+        assert await following() == {"type": "changed", "username": "alice"}
+        entry = await broker.entry("alice", pod)
+        assert (entry["status"], entry["reason"], "accessToken" in entry) == ("revoked", "Suspended", False)
+        await tenant.admin.merge(USER_CREDENTIALS, name, {"spec": {"suspend": False}}, tenant.namespace)
+        assert await following() == {"type": "changed", "username": "alice"}
+        assert (await broker.entry("alice", pod))["status"] == "active"
+        await tenant.admin.delete(USER_CREDENTIALS, name, tenant.namespace)
+        assert await following() == {"type": "changed", "username": "alice"}
+        entry = await broker.entry("alice", pod)
+        assert (entry["status"], entry["reason"]) == ("missing", "NotConnected")
+
+
+async def test_a_status_that_the_controller_writes_is_no_news_but_a_new_token_is(tenant, app, broker, pod):
+    credential = await tenant.connected("alice", app)
+    await broker.eventually("alice", pod, "active")
+    async with broker.changes(pod) as following:
+        assert (await following())["type"] == "hello"
+        status = {"status": {"state": "Active", "revision": 1}}
+        await tenant.admin.merge(USER_CREDENTIALS, credential["metadata"]["name"], status, tenant.namespace, "status")
+        counts = {"status": {"credentials": {"active": 1}}}
+        await tenant.admin.merge(OAUTH_APPS, "trino", counts, tenant.namespace, "status")
+        await tenant.credential("bob")
+        assert await following() == {"type": "changed", "username": "bob"}
+        await tenant.token(tenant.record(credential, app, revision=2))
+        assert await following() == {"type": "changed", "username": "alice"}
+        assert (await broker.entry("alice", pod))["revision"] == 2
+        await tenant.admin.merge(OAUTH_APPS, "trino", {"spec": {"fallback": "Deny"}}, tenant.namespace)
+        assert await following() == {"type": "changed"}
+        assert (await broker.entry("alice", pod))["fallback"] == "Deny"
+
+
+async def test_an_ended_token_is_withheld_whatever_the_status_says(tenant, app, broker, pod):
+    credential = await tenant.credential("alice")
+    await tenant.token(tenant.record(credential, app, expires_at=now() - timedelta(seconds=1)))
+    entry = await broker.eventually("alice", pod, "expired")
+    assert (entry["reason"], "accessToken" in entry) == ("Expired", False)
+
+
+async def test_a_token_moved_to_somebody_elses_secret_does_not_open(tenant, app, broker, pod):
+    credential = await tenant.credential("mallory")
+    record = tenant.record(credential, app)
+    await tenant.token(record, owner=binding(tenant.namespace, "trino", "uid-of-alice", "alice"))
+    async with asyncio.timeout(10):
+        while (await broker.entry("mallory", pod))["reason"] == "NotConnected":
+            await asyncio.sleep(0.01)
+    entry = await broker.entry("mallory", pod)
+    assert (entry["status"], entry["reason"], "accessToken" in entry) == ("missing", "UndecipherableToken", False)
+
+
+async def test_a_refused_token_is_refreshed_once_and_the_newer_one_answers(tenant, app, broker, pod):
+    credential = await tenant.connected("alice", app)
+    await broker.eventually("alice", pod, "active")
+    body = {"caller": {"username": "alice", "assertion": None}, "dataSource": "trino", "revision": 1}
+    asked = asyncio.create_task(broker.post("/v1/invalidate", body, pod))
+    async with asyncio.timeout(10):
+        while True:
+            found = await tenant.admin.get(USER_CREDENTIALS, credential["metadata"]["name"], tenant.namespace)
+            if found.get("status", {}).get("demand", {}).get("rejectedRevision") == 1:
+                break
+            await asyncio.sleep(0.01)
+    assert not asked.done()
+    await tenant.token(tenant.record(credential, app, revision=2))
+    status, answer = await asked
+    assert (status, answer["credentials"]["trino"]["revision"]) == (200, 2)
+    status, answer = await broker.post("/v1/invalidate", body, pod)  # an old revision: nothing to wait for
+    assert (status, answer["credentials"]["trino"]["revision"]) == (200, 2)
+
+
+async def test_a_use_is_noted_in_the_status(tenant, app, broker, pod):
+    credential = await tenant.connected("alice", app)
+    await broker.eventually("alice", pod, "active")
+    async with asyncio.timeout(10):
+        while True:
+            found = await tenant.admin.get(USER_CREDENTIALS, credential["metadata"]["name"], tenant.namespace)
+            if found.get("status", {}).get("demand", {}).get("lastUsedAt"):
+                break
+            await asyncio.sleep(0.01)
+    assert list(found["status"]) == ["demand"]
+
+
+async def test_a_new_certificate_and_its_authority_are_taken_over(tenant, app, broker, pod, tmp_path):
+    async with broker.changes(pod) as following:
+        assert (await following())["ca"] == broker.ca
+        new = self_made(tmp_path / "new", "localhost", "127.0.0.1")
+        for name, source in (("ca.crt", new.cert), ("tls.key", new.key), ("tls.crt", new.cert)):
+            (tmp_path / "tls" / name).write_bytes(source.read_bytes())
+        line = await following()
+        assert (line["type"], line["ca"]) == ("ca", new.cert.read_text())
+    assert (await broker.resolve("alice", pod))[0] == 200  # broker.ca is the new one by now
+
+
+async def test_a_new_ring_opens_what_could_not_be_opened(tenant, app, broker, pod):
+    ring = Keyring.generate()
+    credential = await tenant.credential("alice")
+    await tenant.token(tenant.record(credential, app), ring=ring)
+    async with broker.changes(pod) as following:
+        assert (await following())["type"] == "hello"
+        broker.ring_file.write_text(ring.to_json())
+        while (await following()) != {"type": "changed"}:
+            pass
+    assert (await broker.eventually("alice", pod, "active"))["accessToken"] == f"{CANARY}alice-1"
+
+
+async def test_what_is_asked_wrongly_is_refused_in_a_sentence(tenant, app, broker, pod):
+    for body in ({}, {"caller": {"username": "a b"}}, {"caller": {"username": "alice"}, "apps": "trino"}):
+        status, answer = await broker.post("/v1/resolve", body, pod)
+        assert (status, answer["reason"]) == (400, "BadRequest")
+    assert 'cube_oauth_broker_requests_total{method="resolve",outcome="BadRequest"} 3.0' in await broker.metrics()
+
+
+# --- the webhook
+
+
+def webhook(broker, tenant):
+    import base64
+
+    return {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "MutatingWebhookConfiguration",
+        "metadata": {"name": f"inject-{tenant.namespace}"},
+        "webhooks": [
+            {
+                "name": "inject.cubeoauth.dev",
+                "clientConfig": {"url": broker.webhook, "caBundle": base64.b64encode(broker.ca.encode()).decode()},
+                "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}],
+                "objectSelector": {"matchLabels": {"cubeoauth.dev/inject": "true"}},
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": tenant.namespace}},
+                "failurePolicy": "Fail",
+                "sideEffects": "None",
+                "admissionReviewVersions": ["v1"],
+            }
+        ],
+    }
+
+
+@pytest.fixture
+def admitted(broker, tenant, kubectl):
+    """Create a pod through the API server: (manifest as stored, or None; what kubectl said)."""
+    configuration = webhook(broker, tenant)
+    kubectl("apply", "-f", "-", input=json.dumps(configuration))
+
+    async def create(manifest, *flags):
+        arguments = ("create", "-n", tenant.namespace, "-f", "-", "-o", "json", *flags)
+        answer = await asyncio.to_thread(kubectl, *arguments, input=json.dumps(manifest), check=False)
+        return (json.loads(answer.stdout) if answer.returncode == 0 else None), answer.stderr
+
+    async def settled():
+        """The API server reads webhook configurations with a delay."""
+        async with asyncio.timeout(20):
+            while True:
+                made, _ = await create(cube_pod("probe"), "--dry-run=server")
+                if made and "initContainers" in made["spec"]:
+                    return
+                await asyncio.sleep(0.1)
+
+    create.settled = settled
+    yield create
+    kubectl("delete", "mutatingwebhookconfiguration", configuration["metadata"]["name"])
+
+
+def cube_pod(name, *containers, annotations=None):
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": {"cubeoauth.dev/inject": "true"}, "annotations": annotations or {}},
+        "spec": {"containers": [*containers] or [{"name": "cube", "image": "cubejs/cube", "env": [{"name": "NODE_OPTIONS", "value": "--a"}]}]},
+    }
+
+
+def by_name(items):
+    return {item["name"]: item for item in items}
+
+
+async def test_a_labelled_pod_comes_out_injected(tenant, broker, admitted):
+    await tenant.app(serviceAccount={"secretRef": {"name": "service"}, "env": {"CUBEJS_DB_PASS": "password"}})
+    await admitted.settled()
+    made, said = await admitted(cube_pod("cube"))
+    assert made, said
+    sidecar = made["spec"]["initContainers"][0]
+    assert (sidecar["name"], sidecar["restartPolicy"]) == ("cube-oauth-resolver", "Always")
+    assert by_name(sidecar["env"])["CUBE_OAUTH_CA"]["value"] == broker.ca
+    cube = made["spec"]["containers"][0]
+    env = by_name(cube["env"])
+    assert env["NODE_OPTIONS"]["value"] == "--a --require=/run/cube-oauth/hook.cjs"
+    assert env["CUBEJS_DB_PASS"]["valueFrom"]["secretKeyRef"] == {"name": "service", "key": "password"}
+    assert made["metadata"]["annotations"]["cubeoauth.dev/injected"] == "v1 registry.example/cube-oauth:1"
+    assert 'cube_oauth_broker_admissions_total{reason="Injected"}' in await broker.metrics()
+
+
+async def test_the_sidecar_gets_no_token_for_the_kubernetes_api(tenant, admitted):
+    await admitted.settled()
+    made, said = await admitted(cube_pod("cube"))
+    assert made, said
+    sidecar = by_name(made["spec"]["initContainers"][0]["volumeMounts"])
+    assert set(sidecar) == {"cube-oauth", "cube-oauth-token"}
+    cube = by_name(made["spec"]["containers"][0]["volumeMounts"])
+    assert any(name.startswith("kube-api-access-") for name in cube), "the premise: Cube has one"
+    assert "cube-oauth-token" not in cube
+
+
+async def test_injecting_an_injected_pod_changes_nothing(tenant, broker, admitted):
+    await admitted.settled()
+    made, said = await admitted(cube_pod("one"))
+    assert made, said
+    copy = {**made, "metadata": {**cube_pod("two")["metadata"], "annotations": made["metadata"]["annotations"]}}
+    again, said = await admitted(copy)
+    assert again, said
+    assert again["spec"] == made["spec"]
+
+
+async def test_a_refusal_reaches_the_person_as_a_sentence(tenant, admitted):
+    await admitted.settled()
+    made, said = await admitted(cube_pod("cube", {"name": "a", "image": "x"}, {"name": "b", "image": "y"}))
+    assert made is None
+    assert "annotation cubeoauth.dev/container is needed, because it is not obvious which container is Cube; choose one of: a, b" in said
+
+
+async def test_a_warning_reaches_the_person(tenant, app, admitted):
+    await admitted.settled()
+    container = {"name": "cube", "image": "x", "envFrom": [{"configMapRef": {"name": "settings"}}]}
+    made, said = await admitted(cube_pod("cube", container))
+    assert made
+    assert "Warning: container cube: if envFrom (settings) has NODE_OPTIONS" in said
+
+
+async def test_restricted_pod_security_accepts_the_sidecar(tenant, admitted, kubectl):
+    await admitted.settled()
+    kubectl("label", "namespace", tenant.namespace, "pod-security.kubernetes.io/enforce=restricted")
+    security = {"runAsNonRoot": True, "runAsUser": 1000, "allowPrivilegeEscalation": False}
+    security |= {"capabilities": {"drop": ["ALL"]}, "seccompProfile": {"type": "RuntimeDefault"}}
+    made, said = await admitted(cube_pod("cube", {"name": "cube", "image": "x", "securityContext": security}))
+    assert made, said
+    assert made["spec"]["initContainers"][0]["name"] == "cube-oauth-resolver"
