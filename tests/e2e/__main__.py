@@ -5,8 +5,6 @@ import os
 import sys
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
-
 from tests.browser.people import chromium
 from tests.cluster import ClusterError, cluster_for, local, paths
 from tests.cluster.progress import say, step
@@ -38,7 +36,7 @@ def up() -> int:
     world = World(cluster, folder, token_seconds=int(os.environ.get("TOKEN_SECONDS", "60")))
     world.build(in_cluster(cluster))
     print("\nThe story. Each line: what was done, what was expected, what Trino (or the portal) really said.\n", flush=True)
-    with sync_playwright() as playwright, chromium(playwright) as browser:
+    with chromium() as browser:
         story = Story(world, browser, folder / "screenshots", tell)
         ok = story.run()
     _print_addresses(world, folder)

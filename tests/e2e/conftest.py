@@ -1,7 +1,6 @@
 """One node with everything on it, for the whole session: building it costs more than all its tests."""
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 from tests.browser.people import chromium
 from tests.cluster import available, cluster_for
@@ -23,7 +22,7 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def browser():
-    with sync_playwright() as playwright, chromium(playwright) as launched:
+    with chromium() as launched:
         yield launched
 
 

@@ -192,8 +192,8 @@ class Story:
 
     def _person(self, name: str) -> Person:
         if name not in self._people:
-            person = Person(self._browser, self.world.portal_url)
-            person.log_in(name, PASSWORD)
+            person = Person(self._browser)
+            person.log_in(self.world.portal_url, name, PASSWORD)
             self._people[name] = person
         return self._people[name]
 

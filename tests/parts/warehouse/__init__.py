@@ -101,6 +101,7 @@ def _command(folder: Path) -> list[str]:
         "java",
         "-Xmx1g",
         "-Djdk.attach.allowAttachSelf=true",
+        "-Dfile.encoding=UTF-8",  # Trino refuses to start in a pod's empty locale
         "-cp",
         f"{folder}/classes:{folder}/lib/*",
         "Warehouse",
