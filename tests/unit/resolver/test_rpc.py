@@ -1,0 +1,176 @@
+"""The socket, with everything behind it but the network."""
+
+import asyncio
+import json
+import os
+import stat
+
+import pytest
+
+from cube_oauth.resolver import files, health, rpc
+from cube_oauth.resolver.errors import BrokerUnreachableError
+from cube_oauth.resolver.metrics import Metrics
+from cube_oauth.resolver.service import Resolver
+
+CANARY = "canary-token"
+ANSWER = {"username": "alice", "credentials": {"trino": {"status": "missing", "reason": "NotConnected"}}}
+
+
+class Broker:
+    async def resolve(self, caller):
+        if caller.username == "unknown":
+            raise BrokerUnreachableError("away")
+        if caller.username == "broken":
+            raise RuntimeError(CANARY)
+        return json.dumps({**ANSWER, "username": caller.username}).encode()
+
+    async def invalidate(self, caller, data_source, revision):
+        return json.dumps({**ANSWER, "refused": [data_source, revision]}).encode()
+
+
+class Hook:
+    def __init__(self, reader, writer):
+        self.reader, self.writer = reader, writer
+
+    def send(self, message):
+        self.writer.write((message if isinstance(message, bytes) else json.dumps(message).encode()) + b"\n")
+
+    async def line(self):
+        return json.loads(await asyncio.wait_for(self.reader.readline(), 10))
+
+    async def ask(self, request_id, method, **params):
+        self.send({"jsonrpc": "2.0", "id": request_id, "method": method, "params": params})
+        return await self.line()
+
+
+@pytest.fixture
+async def resolver():
+    return Resolver(Broker(), 300, Metrics())
+
+
+@pytest.fixture
+async def socket(resolver, tmp_path):
+    path = str(tmp_path / "resolver.sock")
+    async with rpc.Server(resolver, Metrics()).listening(path):
+        yield path
+
+
+@pytest.fixture
+async def hook(socket):
+    reader, writer = await asyncio.open_unix_connection(socket)
+    yield Hook(reader, writer)
+    writer.close()
+
+
+async def test_resolve_answers_with_the_request_id(hook):
+    answer = await hook.ask(7, "resolve", caller={"username": "alice", "assertion": None}, requestID="b7")
+    assert answer == {"jsonrpc": "2.0", "id": 7, "result": ANSWER}
+
+
+async def test_a_second_answer_comes_from_memory_and_is_the_same(hook, resolver):
+    resolver.connected()
+    assert await hook.line() == {"jsonrpc": "2.0", "method": "changed", "params": {}}
+    first = await hook.ask(1, "resolve", caller={"username": "alice"})
+    second = await hook.ask("x", "resolve", caller={"username": "alice"})
+    assert (second["id"], second["result"]) == ("x", first["result"])
+
+
+async def test_invalidate_passes_on_what_was_refused(hook):
+    answer = await hook.ask(1, "invalidate", caller={"username": "alice"}, dataSource="trino", revision=12)
+    assert answer["result"]["refused"] == ["trino", 12]
+
+
+async def test_changes_reach_every_hook(socket, hook, resolver):
+    reader, writer = await asyncio.open_unix_connection(socket)
+    other = Hook(reader, writer)
+    await other.ask(1, "resolve", caller={"username": "alice"})
+    await hook.ask(1, "resolve", caller={"username": "alice"})
+    resolver.changed("alice")
+    for one in (hook, other):
+        assert await one.line() == {"jsonrpc": "2.0", "method": "changed", "params": {"username": "alice"}}
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "reason"),
+    [
+        (b"{", -32700, "ParseError"),
+        (b"\xff\xfe", -32700, "ParseError"),
+        (b"[" * 100_000, -32700, "ParseError"),
+        (b"[]", -32600, "InvalidRequest"),
+        (b'{"id":1,"method":"resolve"}', -32600, "InvalidRequest"),
+        (b'{"jsonrpc":"2.0","method":"resolve"}', -32600, "InvalidRequest"),
+        (b'{"jsonrpc":"2.0","id":1,"method":"dance"}', -32601, "MethodNotFound"),
+        (b'{"jsonrpc":"2.0","id":1,"method":"resolve"}', -32602, "BadRequest"),
+        (b'{"jsonrpc":"2.0","id":1,"method":"resolve","params":{"caller":{"username":""}}}', -32602, "BadRequest"),
+        (b'{"jsonrpc":"2.0","id":1,"method":"resolve","params":{"caller":{"username":"a","issuer":1}}}', -32602, "BadRequest"),
+        (b'{"jsonrpc":"2.0","id":1,"method":"invalidate","params":{"caller":{"username":"a"}}}', -32602, "BadRequest"),
+        (b'{"jsonrpc":"2.0","id":1,"method":"resolve","params":{"caller":{"username":"unknown"}}}', -32000, "BrokerUnreachable"),
+        (b'{"jsonrpc":"2.0","id":1,"method":"resolve","params":{"caller":{"username":"broken"}}}', -32603, "InternalError"),
+    ],
+)
+async def test_what_goes_wrong_has_a_code_and_a_reason_and_the_connection_lives(hook, line, code, reason):
+    hook.send(line)
+    error = (await hook.line())["error"]
+    assert (error["code"], error["data"]["reason"]) == (code, reason)
+    assert CANARY not in json.dumps(error)
+    assert "result" in await hook.ask(2, "resolve", caller={"username": "alice"})
+
+
+async def test_a_line_of_more_than_a_mebibyte_is_refused_and_ends_the_connection(hook):
+    hook.send(b"x" * (rpc.MAX_LINE + 10))
+    assert (await hook.line())["error"]["data"]["reason"] == "InvalidRequest"
+    assert await hook.reader.read() == b""
+
+
+async def test_a_long_line_below_the_limit_is_read(hook):
+    assertion = "x" * (rpc.MAX_LINE - 1000)
+    assert "result" in await hook.ask(1, "resolve", caller={"username": "alice", "assertion": assertion})
+
+
+async def test_any_user_of_the_pod_may_connect_and_read_the_hook(socket, tmp_path):
+    files.write_hook(str(tmp_path / "hook.cjs"))
+    assert stat.S_IMODE(os.stat(socket).st_mode) == 0o666
+    assert stat.S_IMODE((tmp_path / "hook.cjs").stat().st_mode) == 0o444
+    assert (tmp_path / "hook.cjs").stat().st_size > 0
+
+
+async def test_a_restarted_sidecar_takes_over_socket_and_hook(resolver, tmp_path):
+    path = str(tmp_path / "resolver.sock")
+    for _ in range(2):
+        files.write_hook(str(tmp_path / "hook.cjs"))
+        async with rpc.Server(resolver, Metrics()).listening(path):
+            reader, writer = await asyncio.open_unix_connection(path)
+            assert "result" in await Hook(reader, writer).ask(1, "resolve", caller={"username": "alice"})
+            writer.close()
+    assert sorted(os.listdir(tmp_path)) == ["hook.cjs", "resolver.sock"]
+
+
+async def test_the_end_closes_the_hooks_connections(resolver, tmp_path):
+    path = str(tmp_path / "resolver.sock")
+    async with rpc.Server(resolver, Metrics()).listening(path):
+        reader, writer = await asyncio.open_unix_connection(path)
+        await Hook(reader, writer).ask(1, "resolve", caller={"username": "alice"})
+    assert await reader.read() == b""
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status", "text"),
+    [
+        ("GET /healthz HTTP/1.1", b"200", b"ok"),
+        ("GET /metrics HTTP/1.1", b"200", b'cube_oauth_resolver_requests_total{method="resolve",outcome="memory"} 1'),
+        ("GET /else HTTP/1.1", b"404", b""),
+        ("nonsense", b"404", b""),
+    ],
+)
+async def test_the_kubelet_and_prometheus_are_answered(request_line, status, text):
+    metrics = Metrics()
+    metrics.request("resolve", "memory")
+    async with health.serving(("127.0.0.1", 0), metrics) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"{request_line}\r\nHost: x\r\n\r\n".encode())
+        answer = await reader.read()
+        writer.close()
+    assert answer.split(b" ")[1] == status
+    assert text in answer
