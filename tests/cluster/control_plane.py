@@ -53,7 +53,7 @@ class ControlPlane(LocalCluster):
         self._wait("etcd", self._etcd_ready, 30)
         self._owned("etcd", settings.ports.etcd)
         self._start_apiserver()
-        self._wait("the API server", lambda: self.answers("/readyz"), 60)
+        self._wait("the API server", lambda: self.answers("/readyz"), 120)
         self._owned("apiserver", settings.ports.apiserver)
         self._run("controller-manager", components.controller_manager(programs["kube-controller-manager"], settings))
         account = "/api/v1/namespaces/default/serviceaccounts/default"

@@ -245,7 +245,7 @@ class LocalCluster(ABC):
     def start_apiserver(self) -> None:
         """Starts the API server again, on the same port and with the same data."""
         self._start_apiserver()
-        self._wait("the API server", lambda: self.answers("/readyz"), 60)
+        self._wait("the API server", lambda: self.answers("/readyz"), 120)
 
     def pause_apiserver(self) -> None:
         """Makes the API server hang: connections are accepted and never answered."""

@@ -122,7 +122,7 @@ class Node(LocalCluster):
         node_settings.write(self.work, self._facts())
         self._start_processes()
         self.load_image(images.pause().archive)
-        self._wait("the API server", lambda: self.answers("/readyz"), 90)
+        self._wait("the API server", lambda: self.answers("/readyz"), 120)
         say(f"  {self.name}: the API server is ready, now the kubelet and the rest")
         self._start_rest()
         self._wait_until_useful()
@@ -215,7 +215,7 @@ class Node(LocalCluster):
         self._run("coredns", [programs["coredns"], "-conf", inside / "Corefile"])
 
     def _wait_until_useful(self) -> None:
-        self._wait("the node", self._node_ready, 60)
+        self._wait("the node", self._node_ready, 120)
         default = "/api/v1/namespaces/default"
         self._wait("the default service account", lambda: self.answers(f"{default}/serviceaccounts/default"), 30)
         self._wait("the cluster's certificate", lambda: self.answers(f"{default}/configmaps/kube-root-ca.crt"), 30)
