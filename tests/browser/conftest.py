@@ -1,5 +1,8 @@
 """One portal and one browser for the module: playwright must have ended before another module uses asyncio."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from tests.browser.people import NoBrowserError, Person, chromium, executable
@@ -48,6 +51,12 @@ def person(world, browser):
     for someone in made:
         someone.close()
     world.cluster.kubectl("delete", "usercredentials", "--all", "-n", "analytics")
+
+
+@pytest.fixture
+def gallery(tmp_path):
+    """Where pictures are kept: the folder in SCREENSHOTS, for README and docs, or this test's own."""
+    return Path(os.environ.get("SCREENSHOTS") or tmp_path)
 
 
 @pytest.fixture

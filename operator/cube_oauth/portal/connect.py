@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from cube_oauth.kube.api import KubeError
+from cube_oauth.lifecycle.authorize import permitted
 from cube_oauth.lifecycle.publish import AUTHORIZED, reference
-from cube_oauth.portal.overview import card, condition, may_connect, ready, why_not_ready
+from cube_oauth.portal.overview import card, condition, ready, why_not_ready
 from cube_oauth.portal.portal import audit, portal_of, see_other, visit_of
 from cube_oauth.portal.refusals import RefusedError
 from cube_oauth.portal.session import Pending, session_hash
@@ -62,7 +63,7 @@ def client_hash(app: OAuthApp) -> str:
 def usable_app(portal: Portal, person: Session, namespace: str, name: str) -> OAuthApp:
     """The app. Raises RefusedError, the same whether it does not exist or is not for this person."""
     app = portal.cluster.app(namespace, name)
-    if app is None or not may_connect(app, person.username, person.groups):
+    if app is None or not permitted(app, person.username, person.groups):
         raise RefusedError("NoSuchApp", 404)
     return app
 

@@ -71,14 +71,6 @@ def condition(conditions: tuple[Condition, ...], kind: str) -> Condition | None:
     return next((item for item in conditions if item.type == kind), None)
 
 
-def may_connect(app: OAuthApp, username: str, groups: tuple[str, ...]) -> bool:
-    """Whether ``spec.access`` admits this person; empty means everybody."""
-    access = app.spec.access
-    if not access.users and not access.groups:
-        return True
-    return username in access.users or not set(groups).isdisjoint(access.groups)
-
-
 def current(app: OAuthApp) -> bool:
     """Whether the controller has decided about the app as it is now."""
     return app.status.observed_generation is not None and app.status.observed_generation >= app.metadata.generation

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from cube_oauth.lifecycle.authorize import permitted
 from cube_oauth.portal import connect, login
 from cube_oauth.portal.guard import add_headers, guard
-from cube_oauth.portal.overview import card, may_connect
+from cube_oauth.portal.overview import card
 from cube_oauth.portal.portal import PORTAL, portal_of, visit_of
 
 if TYPE_CHECKING:
@@ -50,6 +51,6 @@ async def overview(request: web.Request) -> web.StreamResponse:
     cards = [
         card(app, portal.cluster.credential(app, person.username), visit.now)
         for app in portal.cluster.apps()
-        if may_connect(app, person.username, person.groups)
+        if permitted(app, person.username, person.groups)
     ]
     return portal.pages.page("overview.html", visit, cards=cards, notice=notice)

@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from cube_oauth.portal.overview import card, may_connect
+from cube_oauth.portal.overview import card
 from cube_oauth.resources.oauthapp import OAuthApp
 from cube_oauth.resources.usercredential import State, UserCredential
 
@@ -108,25 +108,6 @@ def test_who_is_connected_can_disconnect_from_an_app_that_is_not_ready():
     found, text = shown({"state": "Active", "expiresAt": LATER}, app=app_of(ready="False"))
     assert "Connected as alice" in text
     assert buttons(found) == ("Disconnect",)
-
-
-@pytest.mark.parametrize(
-    ("access", "admitted"),
-    [
-        ({}, True),
-        ({"users": ["alice"]}, True),
-        ({"users": ["Alice"]}, False),
-        ({"users": ["bob"]}, False),
-        ({"groups": ["analysts"]}, True),
-        ({"groups": ["admins"]}, False),
-        ({"users": ["bob"], "groups": ["analysts"]}, True),
-        ({"users": ["analysts"]}, False),
-        ({"groups": ["alice"]}, False),
-    ],
-)
-def test_access_admits_by_user_or_group(access, admitted):
-    app = OAuthApp.model_validate(app_of(spec={"access": access}))
-    assert may_connect(app, "alice", ("analysts",)) is admitted
 
 
 def test_times_are_for_machines_too():
