@@ -63,6 +63,7 @@ const MAX_PEOPLE = 20_000;
 const SAME_DECISION_MS = 60_000;
 const IDLE_MS = 300_000; // Cube releases no driver of an orchestrator it forgets
 const DRAIN_MS = 600_000; // a query may run this long on a driver that was exchanged (Cube's own default limit)
+const LATE_MS = 3_000;
 const REFUSED_MS = 5_000; // no new log-in with a refused token for this long
 const TRIES = 3; // each with a newer token than the one before, and at most one forced refresh
 
@@ -533,21 +534,30 @@ const ASKS = new Set(['query', 'stream', 'streamQuery', 'downloadQueryResults', 
   'isUnloadSupported', 'tablesSchema', 'getSchemas', 'getTablesForSpecificSchemas', 'getColumnsForSpecificTables', 'getTablesQuery',
   'createSchemaIfNotExists', 'loadPreAggregationIntoTable', 'dropTable', 'uploadTable', 'uploadTableWithIndexes', 'tableColumnTypes',
   'queryColumnTypes', 'createTable', 'testConnection']);
-// What may be asked a second time: it reads.
-const READS = new Set(['query', 'stream', 'downloadQueryResults', 'testConnection', 'tablesSchema', 'tableColumnTypes', 'queryColumnTypes']);
+// What may be asked a second time: it reads, or its statement does.
+const READS = new Set(['testConnection', 'tablesSchema', 'tableColumnTypes', 'queryColumnTypes']);
+const RUNS_STATEMENT = new Set(['query', 'stream', 'downloadQueryResults']);
+const READING_STATEMENT = /^(\s|\(|--[^\n]*\n|\/\*.*?\*\/)*(SELECT|WITH|SHOW|DESCRIBE|EXPLAIN|VALUES)\b/is;
+const isRead = (/** @type {string} */ name, /** @type {any} */ statement) => READS.has(name) || (RUNS_STATEMENT.has(name) && READING_STATEMENT.test(statement));
 const AsyncFunction = (async () => {}).constructor;
 
-// How drivers say that a log-in was refused.
+// How drivers say that a log-in was refused. A wrong guess costs one forced refresh and one more read.
 const REFUSALS = {
   codes: new Set(['28P01', '28000']), // PostgreSQL: invalid_password, invalid_authorization_specification
-  text: /authentication failed|\bunauthori[sz]ed\b|\b401\b|token (has )?(expired|is invalid)|invalid (oauth )?(access )?token/i,
+  texts: [
+    /authentication failed|\bunauthori[sz]ed\b|\b401\b|token (has )?(expired|is invalid)|invalid (oauth )?(access )?token/i,
+    // Trino: its client keeps the body of the 401 ("JWT expired 2267 milliseconds ago ...") and forgets the status; what
+    // fails in a statement has no such beginning
+    /^execution error:.*\b(JWT|claim|credentials|authentication)\b/i,
+  ],
 };
 
 /** @param {any} error */
 function isRefusal(error) {
   for (let each = error, depth = 0; each && depth < 5; each = each.cause, depth++) {
     if (REFUSALS.codes.has(each.code) || each.status === 401 || each.statusCode === 401) return true;
-    if (REFUSALS.text.test(String(each.message ?? each))) return true;
+    const message = String(each.message ?? each);
+    if (REFUSALS.texts.some((text) => text.test(message))) return true;
   }
   return false;
 }
@@ -573,7 +583,9 @@ class Opened {
   busy = 0;
   lastUsed = Date.now();
   retired = false;
-  released = false;
+  #released = false;
+  /** @type {NodeJS.Timeout | undefined} */
+  #draining;
   /** @type {any} what the pool reported when the warehouse refused a log-in */
   refusal = null;
   /** @type {Set<(error: any) => void>} */
@@ -587,7 +599,33 @@ class Opened {
     this.#heedRefusals();
   }
 
-  begin() { this.busy += 1; }
+  /** @param {string} name @param {any[]} args @param {boolean} read @param {{running: any}} call learns what runs */
+  ask(name, args, read, call) {
+    return this.#busyWith(() => {
+      call.running = this.driver[name](...args);
+      return read ? this.#orRefusal(call.running) : call.running;
+    });
+  }
+
+  /** The pool was refused a log-in, but this very call may have got one of the connections that are open. */
+  stillAnswered(/** @type {any} */ running, /** @type {any} */ error) {
+    return this.#busyWith(() => Promise.race([running, later(LATE_MS, error)]));
+  }
+
+  /** Busy until the answer, or the stream it is, has ended. @param {() => any} work @returns {Promise<any>} */
+  async #busyWith(work) {
+    this.busy += 1;
+    let streams = false;
+    try {
+      const result = await work();
+      streams = keepsBusy(this, result);
+      return result;
+    } catch (error) {
+      throw redacted(error, this.credentials);
+    } finally {
+      if (!streams) this.end();
+    }
+  }
 
   end() {
     this.busy -= 1;
@@ -597,20 +635,20 @@ class Opened {
 
   /** Nothing new runs on it; it is closed once what runs has ended. */
   retire() {
-    const first = !this.retired;
     this.retired = true;
     if (this.busy <= 0) this.#release();
-    else if (first) setTimeout(() => this.#release(), DRAIN_MS).unref();
+    else this.#draining ??= setTimeout(() => this.#release(), DRAIN_MS).unref();
   }
 
   #release() {
-    if (this.released) return;
-    this.released = true;
+    clearTimeout(this.#draining);
+    if (this.#released) return;
+    this.#released = true;
     Promise.resolve().then(() => this.driver.release?.()).catch(() => {});
   }
 
-  /** The answer, or the refusal when the pool reports one first. @param {Promise<any>} answer @returns {Promise<any>} */
-  orRefusal(answer) {
+  /** The answer, or the refusal that the pool reports before it. @param {any} answer @returns {Promise<any>} */
+  #orRefusal(answer) {
     return new Promise((resolve, reject) => {
       this.#waiting.add(reject);
       Promise.resolve(answer).then(resolve, reject).finally(() => this.#waiting.delete(reject));
@@ -697,52 +735,41 @@ class LiveDriver {
     this.#tested = true;
   }
 
-  /** @param {string} name @param {any[]} args @returns {Promise<any>} */
+  /**
+   * Asks the real driver. A read whose log-in was refused is asked again with a newer token: those that rotated
+   * meanwhile, and once a token that a refresh was forced for.
+   * @param {string} name @param {any[]} args @returns {Promise<any>}
+   */
   #run(name, args) {
-    /** @type {any} */
-    let running = null;
-    let cancelled = false;
+    const read = isRead(name, args[0]);
+    const call = { cancelled: false, running: /** @type {any} */ (null) };
     const attempts = async () => {
-      for (let attempt = 1; ; attempt++) {
+      for (let attempt = 1, forced = false; ; attempt++) {
         const opened = await this.#use();
-        let held = false;
-        const answer = async () => {
-          running = opened.driver[name](...args);
-          const result = await (READS.has(name) ? opened.orRefusal(running) : running);
-          held = keepsBusy(opened, result);
-          return result;
-        };
         try {
-          return await answer();
+          return await opened.ask(name, args, read, call);
         } catch (error) {
-          redacted(error, opened.credentials);
-          running?.catch?.(() => {});
-          if (cancelled || !READS.has(name) || !isRefusal(error)) throw error;
-          if (attempt < TRIES && await this.#newer(opened)) continue;
+          if (!read || call.cancelled || !isRefusal(error)) throw error;
+          if (attempt < TRIES && this.#rotated(opened)) continue;
+          if (!forced && await this.#forced(opened)) { forced = true; continue; }
+          if (error !== opened.refusal) throw error;
+          const late = opened.stillAnswered(call.running, error);
           this.#remember(opened, error);
-          if (error !== opened.refusal || !running) throw error;
-          // the pool's report: this very query may have one of the open connections
-          const result = await Promise.race([running, later(3_000, error)]);
-          held = keepsBusy(opened, result);
-          return result;
-        } finally {
-          if (!held) opened.end();
+          return late;
         }
       }
     };
-    const promise = attempts();
-    return Object.assign(promise, { cancel: () => { cancelled = true; return running?.cancel?.(); } });
+    return Object.assign(attempts(), { cancel: () => { call.cancelled = true; return call.running?.cancel?.(); } });
   }
 
-  /** The driver to ask now, already counted as busy. @returns {Promise<Opened>} */
+  /** The driver to ask now. @returns {Promise<Opened>} */
   async #use() {
     for (;;) {
       const credentials = await this.#credentials();
-      if (this.#current && !isStale(this.#current, credentials)) {
-        this.#current.begin();
-        return this.#current;
+      if (!this.#current || isStale(this.#current, credentials)) {
+        await (this.#opening ??= this.#exchange(credentials).finally(() => { this.#opening = null; }));
       }
-      await (this.#opening ??= this.#exchange(credentials).finally(() => { this.#opening = null; }));
+      if (this.#current) return this.#current;
     }
   }
 
@@ -768,11 +795,9 @@ class LiveDriver {
       const error = await next.driver.testConnection().then(() => null, (/** @type {any} */ failure) => redacted(failure, credentials));
       if (!error) { this.#settle(next); return; }
       next.retire();
-      const newer = attempt < TRIES && isRefusal(error) ? await this.#newer(next) : null;
-      if (!newer) {
-        if (isRefusal(error)) this.#remember(next, error);
-        throw error;
-      }
+      if (!isRefusal(error)) throw error;
+      const newer = this.#rotated(next) ?? (attempt === 1 ? await this.#forced(next) : null);
+      if (!newer || attempt === TRIES) { this.#remember(next, error); throw error; }
       credentials = newer;
     }
   }
@@ -793,18 +818,20 @@ class LiveDriver {
   /** The warehouse wants none of these tokens, and there are no others: no log-in with them for a while. */
   #remember(/** @type {Opened} */ opened, /** @type {any} */ error) {
     this.#refused = { print: tokensPrint(opened.credentials), error, until: Date.now() + REFUSED_MS };
-    if (this.#current === opened && opened.refusal) this.#drop();
+    if (this.#current === opened) this.#drop();
   }
 
-  /** Newer credentials of the same identity than the refused ones: those that rotated meanwhile, or by a forced refresh. */
-  async #newer(/** @type {Opened} */ opened) {
-    const known = this.people.known(this.caller);
-    if (known && known.eyes === this.eyes && isStale(opened, known)) return known;
+  /** The same identity's credentials, when they are newer than the refused ones. @param {Opened} opened */
+  #rotated(opened, known = this.people.known(this.caller)) {
+    return known && known.eyes === this.eyes && isStale(opened, known) ? known : null;
+  }
+
+  /** The same after a refresh was forced. @param {Opened} opened */
+  async #forced(opened) {
     const dataSource = opened.plan.presents;
     if (!dataSource) return null;
     const { revision } = opened.credentials.sources[dataSource];
-    const answer = await this.people.refused(this.caller, dataSource, revision).catch(() => null);
-    return answer && answer.eyes === this.eyes && isStale(opened, answer) ? answer : null;
+    return this.#rotated(opened, await this.people.refused(this.caller, dataSource, revision).catch(() => null));
   }
 
   /** @param {Opened} opened */

@@ -1,0 +1,343 @@
+"""The hook in the real Cube, before the real Trino: what counts is as whom the warehouse sees a query."""
+
+import asyncio
+import functools
+import http.server
+import json
+import re
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from joserfc import jwt
+from joserfc.jwk import KeySet, RSAKey
+
+from tests.hook.resolver import FakeResolver, active
+from tests.parts import cube as cubes
+from tests.parts import web
+from tests.parts.cube import Cube, LoadError
+from tests.parts.processes import free_port
+from tests.parts.warehouse import RefusedError, Warehouse
+
+HOOK = Path(__file__).parents[2] / "operator/cube_oauth/injection/hook.cjs"
+SERVICE = "cube-service-account"
+ISSUER = "https://idp.example"
+
+
+class Issuer:
+    """Signs access tokens that the warehouse accepts, and remembers them all."""
+
+    def __init__(self, folder: Path):
+        self.key = RSAKey.generate_key(2048, {"kid": "1", "alg": "RS256", "use": "sig"}, private=True)
+        self.issued: list[str] = []
+        (folder / "jwks").write_text(json.dumps(KeySet([self.key]).as_dict(private=False)))
+        handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.jwks = f"http://127.0.0.1:{self.server.server_port}/jwks"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def token(self, subject: str, *, seconds: float = 3600) -> str:
+        claims = {"iss": ISSUER, "aud": "warehouse", "sub": subject, "exp": int(time.time() + seconds), "n": len(self.issued)}
+        self.issued.append(jwt.encode({"alg": "RS256", "kid": "1"}, claims, self.key))
+        return self.issued[-1]
+
+
+@pytest.fixture(scope="module")
+def issuer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Issuer]:
+    made = Issuer(tmp_path_factory.mktemp("issuer"))
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+@pytest.fixture(scope="module")
+def warehouse(issuer: Issuer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
+    with Warehouse(issuer=ISSUER, jwks=issuer.jwks, folder=tmp_path_factory.mktemp("trino")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def resolver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeResolver]:
+    with FakeResolver(tmp_path_factory.mktemp("socket") / "resolver.sock") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the documented configuration with a model whose answers Cube may keep for an hour."""
+    copy = tmp_path_factory.mktemp("project") / "cube"
+    shutil.copytree(cubes.PROJECT, copy)
+    model = copy / "model/whoami.yml"
+    model.write_text(model.read_text().replace("every: 1 second", "every: 1 hour"))
+    return copy
+
+
+@pytest.fixture(scope="module")
+def settings(issuer: Issuer, warehouse: Warehouse, resolver: FakeResolver) -> dict[str, str]:
+    env = cubes.warehouse_environment(
+        host="127.0.0.1", port=warehouse.port, ca=str(warehouse.ca), token=issuer.token(SERVICE), user=SERVICE
+    )
+    hook = {"CUBE_OAUTH_SOCKET": str(resolver.path), "CUBE_OAUTH_USERNAME_CLAIM": "username"}
+    ways_in = {"CUBEJS_WEB_SOCKETS": "true", "CUBEJS_PG_SQL_PORT": str(free_port())}
+    return env | hook | ways_in | {"CUBEJS_LOG_LEVEL": "trace"}
+
+
+Start = Callable[..., Cube]
+
+
+@pytest.fixture(scope="module")
+def start(settings: dict[str, str], project: Path, tmp_path_factory: pytest.TempPathFactory) -> Start:
+    def start_cube(**more: str) -> Cube:
+        env = settings | {"CUBE_NATIVE_SQL_PROBE": str(free_port())} | more
+        return Cube(env=env, project=project, preload=HOOK, folder=tmp_path_factory.mktemp("log"))
+
+    return start_cube
+
+
+@pytest.fixture(scope="module")
+def cube(start: Start) -> Iterator[Cube]:
+    with start() as running:
+        yield running
+
+
+def fresh(name: str) -> str:
+    """Return a user whom no other test has used."""
+    return f"{name}-{time.monotonic_ns()}"
+
+
+def cached(cube: Cube, username: str | None) -> dict[str, Any]:
+    [row] = cube.load(username, {"dimensions": ["whoami.who", "whoami.asked_at"]})
+    return row
+
+
+def dead(warehouse: Warehouse, token: str) -> None:
+    """Wait until the warehouse refuses the token."""
+    with pytest.raises(RefusedError):
+        while True:
+            warehouse.query(token, "SELECT 1")
+            time.sleep(0.2)
+
+
+def test_everybody_is_seen_as_oneself_and_the_unconnected_as_the_service_account(
+    cube: Cube, resolver: FakeResolver, issuer: Issuer
+) -> None:
+    alice, bob = fresh("alice"), fresh("bob")
+    resolver.set(alice, trino=active(issuer.token(alice)))
+    resolver.set(bob, trino=active(issuer.token(bob)))
+    assert [cube.whoami(name) for name in (alice, bob, fresh("carol"), None)] == [alice, bob, SERVICE, SERVICE]
+    assert [cube.whoami(name) for name in (bob, alice)] == [bob, alice]
+
+
+def test_graphql_is_asked_by_the_same_person(cube: Cube, resolver: FakeResolver, issuer: Issuer) -> None:
+    alice = fresh("alice")
+    resolver.set(alice, trino=active(issuer.token(alice)))
+    body = json.dumps({"query": "{ cube { whoami { who } } }"}).encode()
+    headers = {"Authorization": cubes.api_token(alice), "Content-Type": "application/json"}
+    answer = web.request("POST", f"{cube.url}/cubejs-api/graphql", body=body, headers=headers)
+    assert answer.json()["data"]["cube"] == [{"whoami": {"who": alice}}]
+    assert resolver.requests[-1]["params"]["caller"]["assertion"] == headers["Authorization"]
+
+
+async def test_a_web_socket_is_its_person_with_each_message_anew(cube: Cube, resolver: FakeResolver, issuer: Issuer) -> None:
+    alice = fresh("alice")
+    resolver.set(alice, trino=active(issuer.token(alice)))
+    async with aiohttp.ClientSession() as session, session.ws_connect(cube.url) as socket:
+        await socket.send_json({"authorization": cubes.api_token(alice)})
+        assert await socket.receive_json() == {"handshake": True}
+
+        async def who(message_id: int) -> str:
+            query = {
+                "messageId": message_id,
+                "requestId": f"r{message_id}",
+                "method": "load",
+                "params": {"query": cubes.whoami_query()},
+            }
+            await socket.send_json(query)
+            answers = []
+            async with asyncio.timeout(60):
+                async for message in socket:
+                    answers.append(message.json())
+                    if "data" in answers[-1].get("message", {}):
+                        return answers[-1]["message"]["data"][0]["whoami.who"]
+                    assert answers[-1].get("status", 200) == 200, answers
+            raise AssertionError(answers)
+
+        assert await who(1) == alice
+        resolver.set(alice, trino={"status": "revoked", "reason": "Revoked", "fallback": "ServiceAccount"})
+        assert await who(2) == SERVICE
+
+
+def test_the_sql_api_runs_as_the_person_of_the_session(cube: Cube, resolver: FakeResolver, issuer: Issuer) -> None:
+    """Its JavaScript half; the wire itself is native and not here."""
+    alice = fresh("alice")
+    resolver.set(alice, trino=active(issuer.token(alice)))
+    session = {"user": "x", "superuser": False, "securityContext": {"username": alice, "cubeCloud": {"username": "bob"}}}
+    request = {"id": "sql-1", "meta": {"protocol": "postgres", "apiType": "sql", "appName": "psql"}}
+    query = {"measures": [], "dimensions": ["whoami.who"]}
+    load = {"request": request, "session": session, "query": query, "queryKey": [1], "sqlQuery": None, "streaming": False}
+    body = json.dumps({"fn": "sqlApiLoad", "extra": load | {"cacheMode": "stale-if-slow"}}).encode()
+    answer = web.request("POST", f"http://127.0.0.1:{cube.environment['CUBE_NATIVE_SQL_PROBE']}", body=body).json()
+    assert alice in json.dumps(answer), answer
+    assert resolver.requests[-1]["params"]["caller"]["assertion"] is None
+
+
+def test_the_warehouses_name_for_a_user_may_be_another(cube: Cube, resolver: FakeResolver, issuer: Issuer) -> None:
+    name = fresh("alice")
+    resolver.set(name, trino=active(issuer.token("A.LICE"), subject="A.LICE"))
+    assert cube.whoami(name) == "A.LICE"
+
+
+def test_a_forged_claim_is_worth_nothing(cube: Cube, resolver: FakeResolver, issuer: Issuer) -> None:
+    stolen = {"trino": {"status": "active", "accessToken": issuer.token("bob"), "subject": "bob"}}
+    forged = {"cubeCloud": {"username": "bob", "userCredentials": stolen}}
+    assert cube.whoami(fresh("mallory"), forged) == SERVICE
+    assert cube.whoami(None, forged) == SERVICE
+    alice = fresh("alice")
+    resolver.set(alice, trino=active(issuer.token(alice)))
+    assert cube.whoami(alice, forged) == alice
+
+
+def test_a_user_called_default_is_not_the_service_account(cube: Cube, resolver: FakeResolver, issuer: Issuer) -> None:
+    assert cube.whoami(None) == SERVICE
+    resolver.set("default", trino=active(issuer.token("default")))
+    assert cached(cube, "default")["whoami.who"] == "default"
+    assert cached(cube, None)["whoami.who"] == SERVICE
+    resolver.set("default", trino={"status": "revoked", "reason": "Revoked", "fallback": "ServiceAccount"})
+    assert cached(cube, "default")["whoami.who"] == SERVICE
+
+
+def test_a_rotation_reaches_the_live_driver_and_keeps_the_query_cache(
+    cube: Cube, resolver: FakeResolver, issuer: Issuer, warehouse: Warehouse
+) -> None:
+    alice = fresh("alice")
+    first = issuer.token(alice, seconds=10)
+    resolver.set(alice, trino=active(first))
+    before = cached(cube, alice)
+    assert before["whoami.who"] == alice
+    resolver.set(alice, trino=active(issuer.token(alice), revision=2))
+    dead(warehouse, first)  # and Cube's driver was made with it
+    assert cube.whoami(alice) == alice
+    assert cached(cube, alice) == before
+    assert resolver.asked("invalidate", alice) == 0
+
+
+def test_another_sign_in_does_not_see_the_rows_of_the_one_before(cube: Cube, resolver: FakeResolver, issuer: Issuer) -> None:
+    name = fresh("alice")
+    resolver.set(name, trino=active(issuer.token("first"), subject="first"))
+    assert cached(cube, name)["whoami.who"] == "first"
+    resolver.set(name, trino=active(issuer.token("second"), subject="second", grant="g2"))
+    assert cached(cube, name)["whoami.who"] == "second"
+
+
+def test_a_token_refused_before_its_time_is_refreshed_and_the_query_asked_again(
+    cube: Cube, resolver: FakeResolver, issuer: Issuer, warehouse: Warehouse
+) -> None:
+    alice = fresh("alice")
+    first = issuer.token(alice, seconds=10)
+    resolver.set(alice, trino=active(first))
+    assert cube.whoami(alice) == alice
+    dead(warehouse, first)
+
+    def refresh(params: dict[str, Any]) -> None:
+        assert params["dataSource"] == "trino"
+        assert params["revision"] == 1
+        resolver.sources[alice] = {"trino": active(issuer.token(alice), revision=2)}
+
+    resolver.on_invalidate = refresh
+    assert cube.whoami(alice) == alice
+    assert resolver.asked("invalidate", alice) == 1
+
+
+def test_a_revocation_is_obeyed_at_once(cube: Cube, resolver: FakeResolver, issuer: Issuer) -> None:
+    alice = fresh("alice")
+    resolver.set(alice, trino=active(issuer.token(alice)))
+    assert cached(cube, alice)["whoami.who"] == alice
+    resolver.set(alice, trino={"status": "revoked", "reason": "Suspended", "fallback": "ServiceAccount"})
+    assert cube.whoami(alice) == SERVICE
+    assert cached(cube, alice)["whoami.who"] == SERVICE
+
+
+def test_an_expiry_is_obeyed_although_nobody_said_so(cube: Cube, resolver: FakeResolver, issuer: Issuer) -> None:
+    alice = fresh("alice")
+    ends = time.time() + 10
+    soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ends))
+    resolver.set(alice, trino=active(issuer.token(alice), expiresAt=soon))
+    assert cube.whoami(alice) == alice
+    time.sleep(max(0, ends - time.time()))
+    assert cube.whoami(alice) == SERVICE
+
+
+def test_fallback_deny_tells_the_client_where_to_connect_and_leaves_meta_alone(cube: Cube, resolver: FakeResolver) -> None:
+    carol = fresh("carol")
+    link = "https://portal.example/connect/trino"
+    resolver.set(carol, trino={"status": "missing", "reason": "NotConnected", "authorizeURL": link, "fallback": "Deny"})
+    with pytest.raises(LoadError, match=f"{carol} is not connected to trino.*{re.escape(link)}") as refusal:
+        cube.whoami(carol)
+    assert refusal.value.status == 400
+    meta = web.request("GET", f"{cube.url}/cubejs-api/v1/meta", headers={"Authorization": cubes.api_token(carol)})
+    assert meta.json()["cubes"][0]["name"] == "whoami"
+    assert cube.whoami(None) == SERVICE
+
+
+def test_the_probes_stay_green_whatever_a_user_does(
+    cube: Cube, resolver: FakeResolver, issuer: Issuer, warehouse: Warehouse
+) -> None:
+    alice = fresh("alice")
+    token = issuer.token(alice, seconds=10)
+    resolver.set(alice, trino=active(token))
+    assert cube.whoami(alice) == alice
+    dead(warehouse, token)
+    assert [web.request("GET", f"{cube.url}/{probe}").status for probe in ("livez", "readyz")] == [200, 200]
+
+
+def test_every_decision_is_in_the_log_with_the_requests_id(cube: Cube, resolver: FakeResolver, issuer: Issuer) -> None:
+    alice = fresh("alice")
+    resolver.set(alice, trino=active(issuer.token(alice)))
+    headers = {"Authorization": cubes.api_token(alice), "X-Request-Id": f"request-of-{alice}"}
+    web.request("GET", f"{cube.url}/cubejs-api/v1/meta", headers=headers)
+    cube.whoami(alice)
+    decisions = [json.loads(line) for line in cube.said().splitlines() if '"credential decision"' in line]
+    mine = [
+        {key: line[key] for key in ("reason", "dataSource", "requestID")} for line in decisions if line.get("username") == alice
+    ]
+    assert mine == [{"reason": "Active", "dataSource": "trino", "requestID": f"request-of-{alice}"}]
+    assert {"NotConnected", "NoCallerIdentity", "BackgroundWork"} <= {line["reason"] for line in decisions}
+
+
+def test_no_answer_is_a_clear_error_and_no_other_identity(start: Start, tmp_path: Path) -> None:
+    path = tmp_path / "resolver.sock"
+    with start(CUBE_OAUTH_SOCKET=str(path)) as cube:
+        with pytest.raises(LoadError, match="credentials of this user cannot be read now .BrokerUnreachable") as failure:
+            cube.whoami("alice")
+        assert failure.value.status == 500
+        assert cube.whoami(None) == SERVICE
+        with FakeResolver(path):
+            assert cube.whoami("alice") == SERVICE
+
+
+def test_development_mode_resolves_nobody(start: Start, resolver: FakeResolver, issuer: Issuer) -> None:
+    alice = fresh("alice")
+    resolver.set(alice, trino=active(issuer.token(alice)))
+    with start(CUBEJS_DEV_MODE="true", CUBEJS_PLAYGROUND="false") as cube:
+        assert cube.whoami(alice) == SERVICE
+        assert cube.said().count('"DevelopmentMode"') == 1
+    assert resolver.asked("resolve", alice) == 0
+
+
+def test_cube_does_not_start_half_configured(start: Start) -> None:
+    with pytest.raises(RuntimeError, match="CUBE_OAUTH_SOCKET is not set"), start(CUBE_OAUTH_SOCKET=""):
+        pass
+
+
+def test_no_token_is_in_anything_that_cube_wrote(cube: Cube, issuer: Issuer) -> None:
+    """The last test of the module: at level trace, after everything above."""
+    said = cube.said()
+    assert "Load Request Success" in said
+    assert len(said) > 50_000
+    leaked = [token[:20] for token in issuer.issued if token in said or token.rsplit(".", 1)[1] in said]
+    assert leaked == []
