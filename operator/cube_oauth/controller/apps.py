@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LOOK_AGAIN_NOT_READY = timedelta(seconds=30)
+LOOK_AGAIN_NOT_READY = timedelta(seconds=5)
 LOOK_AGAIN_READY = timedelta(seconds=60)
 FRESH = timedelta(seconds=60)
 """How long a client secret that was read is used without reading it again."""
@@ -204,7 +204,8 @@ class Apps:
         await self._publish(app, finding)
         if before is None or before.problem != finding.problem or before.fingerprint != finding.fingerprint:
             self._changed(key)
-        return self._clock.now() + (LOOK_AGAIN_NOT_READY if finding.problem else LOOK_AGAIN_READY)
+        waits_for_somebody = finding.problem is not None or key in self._refusals
+        return self._clock.now() + (LOOK_AGAIN_NOT_READY if waits_for_somebody else LOOK_AGAIN_READY)
 
     async def _examine(self, app: OAuthApp, *, use_status: bool) -> Finding:
         """Endpoints first, then the client secret; the first problem counts. In bad weather the endpoints stay as they were."""

@@ -10,6 +10,16 @@ LONGEST_SLEEP = 15.0
 """Seconds: after this the clock is read again, so that a clock that was set, or a machine that slept, is noticed."""
 
 
+async def any_of(*events: asyncio.Event) -> None:
+    """Return when one of ``events`` is set."""
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
 class Clock:
     """The machine's time in UTC."""
 

@@ -13,6 +13,7 @@ from cube_oauth.controller import handlers
 from cube_oauth.controller.apps import Apps
 from cube_oauth.controller.budget import Backoff, Budget
 from cube_oauth.controller.certificates import Certificates
+from cube_oauth.controller.clock import any_of
 from cube_oauth.controller.credentials import Credentials
 from cube_oauth.controller.events import Events
 from cube_oauth.controller.grants import Grants
@@ -43,8 +44,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T", OAuthApp, UserCredential)
 
-GRACE = timedelta(seconds=20)
-"""How long a refresh in flight may go on after we were told to stop."""
+GRACE = 20.0
+"""Seconds that a refresh in flight may take after we were told to stop. When the Lease was lost there is no such bound: an answer
+that cannot be written for now must not be thrown away, and its claim still keeps others from redeeming."""
 
 RESYNC = 600.0
 """Seconds between complete lists: kopf does not tell of what was deleted while its watch was interrupted."""
@@ -175,18 +177,29 @@ class Controller:
 
     # ---- running
 
-    async def run(self, until: asyncio.Event, stop: asyncio.Event) -> None:
-        """Work until ``until`` is set; then finish what is in flight. ``stop`` is given the signals that kopf takes."""
+    async def run(self, lost: asyncio.Event, stop: asyncio.Event) -> None:
+        """Work until one of the two is set; then finish what is in flight. ``stop`` is given the signals that kopf takes."""
         self._metrics.watch(self._inventory, self._lengths)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(work) for work in self._background(stop)]
             queues = [group.create_task(work) for work in self._workers()]
-            await until.wait()
+            await any_of(lost, stop)
             for task in queues:
                 task.cancel()
-            await asyncio.gather(*(queue.drain(GRACE) for queue in self._queues()))
+            await self._drain(stop)
             for task in tasks:
                 task.cancel()
+
+    async def _drain(self, stop: asyncio.Event) -> None:
+        drained = asyncio.create_task(self._drained())
+        patience = asyncio.create_task(_later(stop, GRACE))
+        await asyncio.wait([drained, patience], return_when=asyncio.FIRST_COMPLETED)
+        for late in (drained, patience):
+            late.cancel()
+        await asyncio.gather(drained, patience, return_exceptions=True)
+
+    async def _drained(self) -> None:
+        await asyncio.gather(*(queue.drain() for queue in self._queues()))
 
     def _queues(self) -> tuple[Queue[Any], ...]:
         return self.apps, self.credentials, self.grants, self.orphans
@@ -265,6 +278,11 @@ class Controller:
                 if not (more := page.get("metadata", {}).get("continue")):
                     break
                 query["continue"] = more
+
+
+async def _later(event: asyncio.Event, seconds: float) -> None:
+    await event.wait()
+    await asyncio.sleep(seconds)
 
 
 def _parsed(model: type[T], item: Object) -> T | None:

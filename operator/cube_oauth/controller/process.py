@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry
 
 from cube_oauth import health
-from cube_oauth.controller.clock import Clock
+from cube_oauth.controller.clock import Clock, any_of
 from cube_oauth.controller.engine import Controller
 from cube_oauth.controller.keys import Keys, KeysLostError, bootstrap
 from cube_oauth.controller.metrics import Metrics
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 RETRY = 3.0
 STANDING_BY = None
 STARTING = "the caches are not filled yet"
+LOST = "the Lease was lost: what is in flight is finished, then this process ends"
 
 
 class Process:
@@ -46,7 +47,11 @@ class Process:
         """Campaign, work, and end; with ``stop`` or with the Lease."""
         installation = self._settings.installation
         lease = Lease(self._api, installation.named("controller"), installation.namespace, self._settings.identity)
-        async with health.serve(self._settings.listen, self.registry, lambda: self.problem, lambda: None):
+
+        def ready() -> str | None:
+            return LOST if lease.lost.is_set() else self.problem
+
+        async with health.serve(self._settings.listen, self.registry, ready, lambda: None):
             log.info("standing by", extra={"identity": self._settings.identity})
             await lease.hold(lambda: self._lead(lease.lost, stop), stop)
         log.info("ended", extra={"reason": "LeaseLost" if lease.lost.is_set() else "Stopped"})
@@ -55,20 +60,16 @@ class Process:
         log.info("active")
         self._metrics.leader.set(1)
         self.problem = STARTING
-        until = asyncio.Event()
-        watchers = [asyncio.create_task(_forward(event, until)) for event in (lost, stop)]
         try:
-            keys = await self._keys(until)
+            keys = await self._keys(lost, stop)
             if keys is not None:
-                await self._work(keys, until, stop)
+                await self._work(keys, lost, stop)
         finally:
             self._metrics.leader.set(0)
-            for watcher in watchers:
-                watcher.cancel()
 
-    async def _keys(self, until: asyncio.Event) -> Keys | None:
+    async def _keys(self, lost: asyncio.Event, stop: asyncio.Event) -> Keys | None:
         """The key rings; unready, with the sentence, while they are not there. None when we are to end."""
-        while not until.is_set():
+        while not (lost.is_set() or stop.is_set()):
             try:
                 return await bootstrap(self._api, self._settings.installation)
             except KeysLostError as error:
@@ -77,17 +78,17 @@ class Process:
             except KubeError as error:
                 log.warning("key rings not read; tried again", extra={"error": str(error)})
             with suppress(TimeoutError):
-                await asyncio.wait_for(until.wait(), RETRY)
+                await asyncio.wait_for(any_of(lost, stop), RETRY)
         return None
 
-    async def _work(self, keys: Keys, until: asyncio.Event, stop: asyncio.Event) -> None:
+    async def _work(self, keys: Keys, lost: asyncio.Event, stop: asyncio.Event) -> None:
         settings = self._settings
         transport = Transport(allowed=settings.allowed_addresses, ca_file=settings.extra_ca_file)
         async with ProviderClient(transport) as provider:
             controller = Controller(self._api, settings, keys, provider, self._metrics, self._clock)
             ready = asyncio.create_task(self._ready_when(controller.synced))
             try:
-                await controller.run(until, stop)
+                await controller.run(lost, stop)
             finally:
                 ready.cancel()
 
@@ -95,11 +96,6 @@ class Process:
         await synced.wait()
         self.problem = None
         log.info("caches filled")
-
-
-async def _forward(event: asyncio.Event, to: asyncio.Event) -> None:
-    await event.wait()
-    to.set()
 
 
 async def run(variables: Mapping[str, str], stop: asyncio.Event) -> None:

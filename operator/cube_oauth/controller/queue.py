@@ -71,15 +71,9 @@ class Queue(Generic[K]):
             key = await self._next()
             self._running[key] = asyncio.create_task(self._process(key), name=f"{self.name} {key}")
 
-    async def drain(self, within: timedelta) -> None:
-        """Wait for what runs; what is not done ``within`` that time is cancelled."""
-        running = list(self._running.values())
-        if not running:
-            return
-        _, late = await asyncio.wait(running, timeout=within.total_seconds())
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+    async def drain(self) -> None:
+        """Wait for what runs; when this is cancelled, so is that."""
+        await asyncio.gather(*self._running.values(), return_exceptions=True)
 
     def _push(self, key: K) -> None:
         heapq.heappush(self._heap, (self._due[key], next(self._order), key))
