@@ -18,8 +18,10 @@ LABEL org.opencontainers.image.title="cube-oauth-operator" \
       org.opencontainers.image.description="Per-user OAuth for self-hosted Cube on Kubernetes" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /opt/cube-oauth /opt/cube-oauth
+# LOGNAME: kopf asks for the name of its user, and an arbitrary UID has none
 ENV PATH=/opt/cube-oauth/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONUNBUFFERED=1 \
-    PYTHONDONTWRITEBYTECODE=1
+    PYTHONDONTWRITEBYTECODE=1 \
+    LOGNAME=cube-oauth
 USER 65532:65532
 ENTRYPOINT ["cube-oauth"]
