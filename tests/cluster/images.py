@@ -425,7 +425,7 @@ def _with_buildah(context: Path, base: Image, ref: str, arguments: Mapping[str, 
         volumes = [f"--volume={source}:{path}:ro" for source, path in pip_settings.mounts(Path(work))]
         run([*buildah, "pull", "--quiet", f"docker-archive:{base.archive}"])
         build = ["build", "--isolation", "chroot", "--pull-never", "--format", "docker", "--layers"]
-        run([*buildah, *build, *volumes, *_build_args(arguments), "--tag", ref, context])
+        _patiently([*buildah, *build, *volumes, *_build_args(arguments), "--tag", ref, context])
         run([*buildah, "push", "--quiet", ref, f"docker-archive:{target}:{ref}"])
     _forget_old(buildah, ref.rpartition(":")[0])
 
@@ -436,6 +436,18 @@ def _forget_old(buildah: Sequence[str], name: str) -> None:
     tags = [tag for repository, tag in known if repository == name]  # the newest comes first
     if old := [f"{name}:{tag}" for tag in tags[_KEPT:]]:
         run([*buildah, "rmi", *old])
+
+
+def _patiently(build: Sequence[str | Path], tries: int = 5) -> None:
+    """Runs a build again when buildah lost a race with the kernel in copying its own program; layers made by then are kept."""
+    for left in reversed(range(tries)):
+        try:
+            run(build)
+        except ClusterError as error:
+            if not left or "sealing memfd" not in str(error):
+                raise
+        else:
+            return
 
 
 def _build_args(arguments: Mapping[str, str]) -> list[str]:
