@@ -103,8 +103,7 @@ class Cluster:
             credential
             for mirror in self._credentials
             for credential in mirror.objects.values()
-            if credential.metadata.namespace == app.metadata.namespace
-            and (credential.spec.username, credential.spec.oauth_app_ref.name) == (username, app.metadata.name)
+            if credential.metadata.namespace == app.metadata.namespace and _names(credential, app, username)
         ]
         return sorted(found, key=_age)
 
@@ -115,7 +114,8 @@ class Cluster:
     async def ensure_credential(self, app: OAuthApp, username: str) -> UserCredential:
         """The one that counts, made when there is none. Raises RefusedError when its name is taken by another, or KubeError."""
         known = self.credential(app, username)
-        if known and (current := await self._read(known.metadata.namespace, known.metadata.name)) and _same(current, known):
+        current = await self._read(known.metadata.namespace, known.metadata.name) if known else None
+        if current and _names(current, app, username) and current.metadata.deletion_timestamp is None:
             return current
         try:
             created = await self._api.create(USER_CREDENTIALS, _new_credential(app, username), app.metadata.namespace)
@@ -158,9 +158,9 @@ class Cluster:
     async def _existing(self, app: OAuthApp, username: str, conflict: KubeError) -> UserCredential:
         name = credential_name(app.metadata.name, username)
         found = await self._read(app.metadata.namespace, name)
-        if found is None:
+        if found is None or found.metadata.deletion_timestamp is not None:
             raise conflict
-        if (found.spec.username, found.spec.oauth_app_ref.name) != (username, app.metadata.name):
+        if not _names(found, app, username):
             raise RefusedError("NameTaken", 409, name=name)
         return found
 
@@ -178,8 +178,8 @@ def _age(credential: UserCredential) -> tuple[datetime, str]:
     return credential.metadata.creation_timestamp or _DISTANT, credential.metadata.name
 
 
-def _same(one: UserCredential, other: UserCredential) -> bool:
-    return one.metadata.uid == other.metadata.uid and one.metadata.deletion_timestamp is None
+def _names(credential: UserCredential, app: OAuthApp, username: str) -> bool:
+    return (credential.spec.username, credential.spec.oauth_app_ref.name) == (username, app.metadata.name)
 
 
 def _new_credential(app: OAuthApp, username: str) -> dict[str, Any]:

@@ -28,12 +28,12 @@ def application(portal: Portal) -> web.Application:
     app.add_routes(
         [
             web.get("/", overview),
-            web.get("/login", login.begin),
-            web.get(login.CALLBACK, login.callback),
+            web.get("/login", login.begin, allow_head=False),
+            web.get(login.CALLBACK, login.callback, allow_head=False),  # a look at an answer must not use it up
             web.post("/logout", login.log_out),
             web.get(f"/connect/{_ONE_APP}", connect.page),
             web.post(f"/connect/{_ONE_APP}", connect.start),
-            web.get(f"/callback/{_ONE_APP}", connect.callback),
+            web.get(f"/callback/{_ONE_APP}", connect.callback, allow_head=False),
             web.post(f"/disconnect/{_ONE_APP}", connect.disconnect),
             web.get("/static/{name}", portal.pages.static),
         ]

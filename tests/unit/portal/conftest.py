@@ -45,13 +45,16 @@ def app_of(name="trino", *, namespace="analytics", spec=None, status=None, ready
     }
 
 
-def credential_of(username="alice", app="trino", *, name="one", namespace="analytics", spec=None, status=None, created=NOW):
+def credential_of(
+    username="alice", app="trino", *, name="one", namespace="analytics", spec=None, status=None, created=NOW, deleted=False
+):
     return {
         "metadata": {
             "name": name,
             "namespace": namespace,
             "uid": f"uid-{name}",
             "creationTimestamp": created.isoformat(),
+            **({"deletionTimestamp": NOW.isoformat()} if deleted else {}),
         },
         "spec": {"username": username, "oauthAppRef": {"name": app}, **(spec or {})},
         "status": status or {},

@@ -9,7 +9,7 @@ from cube_oauth.portal.session import PENDING_COOKIE
 from cube_oauth.resources.keyring import SealingKey
 from cube_oauth.resources.names import credential_name
 
-from .conftest import ORIGIN, app_of, refused
+from .conftest import ORIGIN, app_of, credential_of, refused
 
 ISSUER = "https://idp.example.com"
 HOSTILE = "<script>alert(1)</script> call 555-0199 now"
@@ -71,6 +71,7 @@ async def test_a_person_connects(alice, world, caplog):
     with caplog.at_level(logging.INFO, "cube_oauth.audit"):
         answer = await back(alice, state, code="the-code", iss=ISSUER)
     assert (answer.status, answer.headers["Location"]) == (303, "/")
+    assert answer.headers["Referrer-Policy"] == "no-referrer"
     (grant,), (credential,) = world.grants(), world.credentials()
     assert credential["metadata"]["name"] == credential_name("trino", "alice")
     assert credential["spec"] == {"username": "alice", "oauthAppRef": {"name": "trino"}}
@@ -150,6 +151,25 @@ async def test_a_credential_that_is_gone_although_the_mirror_has_it_is_made_anew
     del world.api.objects["usercredentials", "analytics", "gone"]
     await back(alice, await alice.begin(), code="c")
     assert [grant.credential.name for grant in world.grants()] == [credential_name("trino", "alice")]
+
+
+@pytest.mark.parametrize(
+    ("now_there", "used"),
+    [
+        (credential_of(name="from-git"), "from-git"),
+        (credential_of("bob", name="from-git"), credential_name("trino", "alice")),
+        (credential_of(name="from-git", deleted=True), credential_name("trino", "alice")),
+    ],
+    ids=["for the same person", "for another person", "about to go"],
+)
+async def test_a_credential_that_was_made_anew_although_the_mirror_has_the_old_one(alice, world, now_there, used):
+    world.add_credential(name="from-git")
+    now_there["metadata"]["uid"] = "another"
+    world.api.objects["usercredentials", "analytics", "from-git"] = now_there
+    await back(alice, await alice.begin(), code="c")
+    (grant,) = world.grants()
+    assert grant.credential.name == used
+    assert grant.credential.uid != "uid-from-git"
 
 
 async def test_a_name_that_somebody_else_s_credential_has_is_refused(alice, world):
@@ -240,6 +260,14 @@ async def test_an_answer_after_the_session_ended(alice, world):
     assert (answer.status, refused(answer)) == (401, "SessionOver")
     assert 'href="/connect/analytics/trino"' in answer.html
     assert world.api.calls == []
+
+
+async def test_looking_at_an_answer_does_not_use_it_up(alice, world):
+    state = await alice.begin()
+    looked = await alice._request("HEAD", CALLBACK, params={"state": state, "code": "c"})
+    assert looked.status == 405
+    assert world.grants() == []
+    assert (await back(alice, state, code="c")).status == 303
 
 
 async def test_an_answer_counts_once_in_the_browser(alice, world):

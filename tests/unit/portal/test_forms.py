@@ -20,6 +20,7 @@ HEADERS = {
     "another port": ({"Origin": f"{ORIGIN}:8443"}, False),
     "our name as a prefix": ({"Origin": f"{ORIGIN}.evil.example"}, False),
     "without TLS": ({"Origin": ORIGIN.replace("https", "http")}, False),
+    "they contradict each other": ({"Sec-Fetch-Site": "same-origin", "Origin": "https://evil.example"}, False),
     "typed by hand": ({"Sec-Fetch-Site": "none"}, False),
 }
 FORMS = ["/connect/analytics/trino", "/disconnect/analytics/trino", "/logout"]
