@@ -67,6 +67,19 @@ def now():
     return datetime.now(UTC)
 
 
+TLS_CLOSE_SECONDS = 0.25
+"""aiohttp closes TLS connections a moment after their session (its documentation, "Graceful shutdown")."""
+
+
+async def eventually(attempt):
+    """Until the attempt gives something; what it gave."""
+    async with asyncio.timeout(20):
+        while True:
+            if found := await attempt():
+                return found
+            await asyncio.sleep(0.01)
+
+
 @dataclass
 class Tenant:
     """One namespace with its people, and the token namespace behind it."""
@@ -90,8 +103,16 @@ class Tenant:
             "spec": {"issuerURL": "https://idp.example.com", "clientID": "cube", **spec},
         }
         created = await self.admin.create(OAUTH_APPS, body, self.namespace)
-        condition = {"type": "Ready", "status": "True" if ready else "False", "reason": "Ready", "message": "", "lastTransitionTime": rfc3339(now())}
-        return await self.admin.merge(OAUTH_APPS, created["metadata"]["name"], {"status": {"conditions": [condition]}}, self.namespace, "status")
+        condition = {
+            "type": "Ready",
+            "status": "True" if ready else "False",
+            "reason": "Ready",
+            "message": "",
+            "lastTransitionTime": rfc3339(now()),
+        }
+        return await self.admin.merge(
+            OAUTH_APPS, created["metadata"]["name"], {"status": {"conditions": [condition]}}, self.namespace, "status"
+        )
 
     async def credential(self, username, app="trino", name=None):
         body = {
@@ -127,6 +148,11 @@ class Tenant:
         sealed = (ring or self.ring).seal(value, owner or record.owner)
         secret = TokenSecret(record, None, sealed, "unread").to_kubernetes(self.tokens)
         return await self.admin.apply(SECRETS, secret, field_manager="controller")
+
+    async def demand(self, credential):
+        """What the broker wrote."""
+        found = await self.admin.get(USER_CREDENTIALS, credential["metadata"]["name"], self.namespace)
+        return found.get("status", {}).get("demand", {})
 
     async def connected(self, username, app):
         """A person who has authorized."""
@@ -175,6 +201,19 @@ class Running:
             "CUBE_OAUTH_SIDECAR_IMAGE": "registry.example/cube-oauth:1",
         }
 
+    async def start(self):
+        self._thread = _Thread(self.variables)
+        ready = asyncio.create_task(self.ready())
+        await asyncio.wait((self._thread.ended, ready), return_when=asyncio.FIRST_COMPLETED)
+        if self._thread.ended.done():
+            ready.cancel()
+            self._thread.ended.result()
+        await ready
+
+    async def stop(self):
+        self._thread.stop()
+        await asyncio.wait_for(asyncio.shield(self._thread.ended), 15)
+
     @property
     def url(self):
         return f"https://127.0.0.1:{self.ports[1]}"
@@ -188,15 +227,16 @@ class Running:
         return f"https://127.0.0.1:{self.ports[2]}/inject"
 
     async def ready(self):
-        async with aiohttp.ClientSession() as session, asyncio.timeout(30):
-            while True:
+        async with aiohttp.ClientSession() as session:
+
+            async def answered():
                 try:
                     async with session.get(f"http://127.0.0.1:{self.ports[0]}/readyz") as answer:
-                        if answer.status == 200:
-                            return
+                        return answer.status == 200
                 except aiohttp.ClientError:
-                    pass
-                await asyncio.sleep(0.05)
+                    return False
+
+            await eventually(answered)
 
     async def metrics(self):
         async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{self.ports[0]}/metrics") as answer:
@@ -222,10 +262,12 @@ class Running:
 
     async def eventually(self, username, token, wanted, data_source="trino"):
         """Until the answer has this status: the writer's change has to travel through the watch."""
-        async with asyncio.timeout(10):
-            while (found := await self.entry(username, token, data_source))["status"] != wanted:
-                await asyncio.sleep(0.01)
-        return found
+
+        async def wanted_entry():
+            found = await self.entry(username, token, data_source)
+            return found if found["status"] == wanted else None
+
+        return await eventually(wanted_entry)
 
     @asynccontextmanager
     async def changes(self, token):
@@ -243,23 +285,25 @@ class Running:
 
 
 @asynccontextmanager
+async def new_tenant(control_plane, kubectl, namespace, folder):
+    """With an administrator's connection to the API server."""
+    async with Api.connect(str(control_plane.kubeconfig)) as admin:
+        yield Tenant(namespace, admin, Keyring.generate(), folder, kubectl)
+    await asyncio.sleep(TLS_CLOSE_SECONDS)
+    kubectl("delete", "namespace", f"{namespace}-tokens", "--wait=false", "--ignore-not-found")
+
+
+@asynccontextmanager
 async def running_broker(tenant, folder, monkeypatch, namespaces=None):
     """A ready broker; its end is part of the test."""
     tenant.kubeconfig = tenant.broker_kubeconfig()
     monkeypatch.setenv("KUBECONFIG", str(tenant.kubeconfig))  # kopf reads it from there
     running = Running(tenant, folder, namespaces or [tenant.namespace])
-    thread = _Thread(running.variables)
-    ready = asyncio.create_task(running.ready())
     try:
-        await asyncio.wait((thread.ended, ready), return_when=asyncio.FIRST_COMPLETED)
-        if thread.ended.done():
-            thread.ended.result()
-        await ready
+        await running.start()
         yield running
     finally:
-        ready.cancel()
-        thread.stop()
-        await asyncio.wait_for(thread.ended, 15)
+        await running.stop()
 
 
 class _Thread:
@@ -285,6 +329,7 @@ class _Thread:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         self._started.set()
         await broker.run(self._variables, self._stop)
+        await asyncio.sleep(TLS_CLOSE_SECONDS)
 
     def stop(self):
         if not self.ended.done():

@@ -1,16 +1,18 @@
 """The broker against a real API server: real TokenReviews, real watches, its own rights only."""
 
 import asyncio
+import base64
 import json
 import logging
 from datetime import timedelta
 
 import pytest
 
+from cube_oauth import cli
 from cube_oauth.broker import files
-from cube_oauth.kube.api import OAUTH_APPS, USER_CREDENTIALS, Api
+from cube_oauth.kube.api import OAUTH_APPS, USER_CREDENTIALS
 from cube_oauth.resources.keyring import Keyring, binding
-from tests.control_plane.brokers import CANARY, Tenant, now, running_broker
+from tests.control_plane.brokers import CANARY, eventually, new_tenant, now, running_broker
 from tests.parts.certificates import self_made
 
 pytestmark = pytest.mark.control_plane
@@ -18,9 +20,8 @@ pytestmark = pytest.mark.control_plane
 
 @pytest.fixture
 async def tenant(control_plane, kubectl, namespace, tmp_path):
-    async with Api.connect(str(control_plane.kubeconfig)) as admin:
-        yield Tenant(namespace, admin, Keyring.generate(), tmp_path, kubectl)
-    kubectl("delete", "namespace", f"{namespace}-tokens", "--wait=false", "--ignore-not-found")
+    async with new_tenant(control_plane, kubectl, namespace, tmp_path) as made:
+        yield made
 
 
 @pytest.fixture
@@ -48,7 +49,13 @@ async def test_a_pod_gets_the_persons_token_and_nobody_elses(tenant, app, broker
     await tenant.credential("bob")
     entry = await broker.eventually("alice", pod, "active")
     assert entry["accessToken"] == f"{CANARY}alice-1"
-    assert {"revision": 1, "grant": "grant-1", "subject": "alice", "reason": "Active", "fallback": "ServiceAccount"}.items() <= entry.items()
+    assert {
+        "revision": 1,
+        "grant": "grant-1",
+        "subject": "alice",
+        "reason": "Active",
+        "fallback": "ServiceAccount",
+    }.items() <= entry.items()
     assert entry["authorizeURL"] == f"https://portal.example.com/connect/{tenant.namespace}/trino"
     for other in ("bob", "Alice", "nobody"):
         entry = await broker.entry(other, pod)
@@ -92,10 +99,12 @@ async def test_an_app_may_be_kept_to_some_service_accounts(tenant, broker, kubec
     app = await tenant.app(resolvers={"serviceAccounts": ["cube"]})
     await tenant.connected("alice", app)
     kubectl("create", "serviceaccount", "cube", "-n", tenant.namespace)
-    async with asyncio.timeout(10):
-        while not (answer := (await broker.resolve("alice", tenant.pod_token("cube")))[1])["credentials"]:
-            await asyncio.sleep(0.01)
-    assert answer["credentials"]["trino"]["status"] == "active"
+    allowed = tenant.pod_token("cube")
+
+    async def answered():
+        return (await broker.resolve("alice", allowed))[1]["credentials"]
+
+    assert (await eventually(answered))["trino"]["status"] == "active"
     status, answer = await broker.resolve("alice", tenant.pod_token())
     assert (status, answer["credentials"]) == (200, {})
 
@@ -149,10 +158,12 @@ async def test_a_token_moved_to_somebody_elses_secret_does_not_open(tenant, app,
     credential = await tenant.credential("mallory")
     record = tenant.record(credential, app)
     await tenant.token(record, owner=binding(tenant.namespace, "trino", "uid-of-alice", "alice"))
-    async with asyncio.timeout(10):
-        while (await broker.entry("mallory", pod))["reason"] == "NotConnected":
-            await asyncio.sleep(0.01)
-    entry = await broker.entry("mallory", pod)
+
+    async def known():
+        found = await broker.entry("mallory", pod)
+        return found if found["reason"] != "NotConnected" else None
+
+    entry = await eventually(known)
     assert (entry["status"], entry["reason"], "accessToken" in entry) == ("missing", "UndecipherableToken", False)
 
 
@@ -161,12 +172,11 @@ async def test_a_refused_token_is_refreshed_once_and_the_newer_one_answers(tenan
     await broker.eventually("alice", pod, "active")
     body = {"caller": {"username": "alice", "assertion": None}, "dataSource": "trino", "revision": 1}
     asked = asyncio.create_task(broker.post("/v1/invalidate", body, pod))
-    async with asyncio.timeout(10):
-        while True:
-            found = await tenant.admin.get(USER_CREDENTIALS, credential["metadata"]["name"], tenant.namespace)
-            if found.get("status", {}).get("demand", {}).get("rejectedRevision") == 1:
-                break
-            await asyncio.sleep(0.01)
+
+    async def written():
+        return (await tenant.demand(credential)).get("rejectedRevision")
+
+    assert await eventually(written) == 1
     assert not asked.done()
     await tenant.token(tenant.record(credential, app, revision=2))
     status, answer = await asked
@@ -178,13 +188,11 @@ async def test_a_refused_token_is_refreshed_once_and_the_newer_one_answers(tenan
 async def test_a_use_is_noted_in_the_status(tenant, app, broker, pod):
     credential = await tenant.connected("alice", app)
     await broker.eventually("alice", pod, "active")
-    async with asyncio.timeout(10):
-        while True:
-            found = await tenant.admin.get(USER_CREDENTIALS, credential["metadata"]["name"], tenant.namespace)
-            if found.get("status", {}).get("demand", {}).get("lastUsedAt"):
-                break
-            await asyncio.sleep(0.01)
-    assert list(found["status"]) == ["demand"]
+
+    async def written():
+        return (await tenant.demand(credential)).get("lastUsedAt")
+
+    assert await eventually(written)
 
 
 async def test_a_new_certificate_and_its_authority_are_taken_over(tenant, app, broker, pod, tmp_path):
@@ -221,8 +229,6 @@ async def test_what_is_asked_wrongly_is_refused_in_a_sentence(tenant, app, broke
 
 
 def webhook(broker, tenant):
-    import base64
-
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "MutatingWebhookConfiguration",
@@ -255,12 +261,12 @@ def admitted(broker, tenant, kubectl):
 
     async def settled():
         """The API server reads webhook configurations with a delay."""
-        async with asyncio.timeout(20):
-            while True:
-                made, _ = await create(cube_pod("probe"), "--dry-run=server")
-                if made and "initContainers" in made["spec"]:
-                    return
-                await asyncio.sleep(0.1)
+
+        async def injects():
+            made, _ = await create(cube_pod("probe"), "--dry-run=server")
+            return made and "initContainers" in made["spec"]
+
+        await eventually(injects)
 
     create.settled = settled
     yield create
@@ -272,7 +278,10 @@ def cube_pod(name, *containers, annotations=None):
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": name, "labels": {"cubeoauth.dev/inject": "true"}, "annotations": annotations or {}},
-        "spec": {"containers": [*containers] or [{"name": "cube", "image": "cubejs/cube", "env": [{"name": "NODE_OPTIONS", "value": "--a"}]}]},
+        "spec": {
+            "containers": [*containers]
+            or [{"name": "cube", "image": "cubejs/cube", "env": [{"name": "NODE_OPTIONS", "value": "--a"}]}]
+        },
     }
 
 
@@ -321,7 +330,10 @@ async def test_a_refusal_reaches_the_person_as_a_sentence(tenant, admitted):
     await admitted.settled()
     made, said = await admitted(cube_pod("cube", {"name": "a", "image": "x"}, {"name": "b", "image": "y"}))
     assert made is None
-    assert "annotation cubeoauth.dev/container is needed, because it is not obvious which container is Cube; choose one of: a, b" in said
+    assert (
+        "annotation cubeoauth.dev/container is needed, because it is not obvious which container is Cube; choose one of: a, b"
+        in said
+    )
 
 
 async def test_a_warning_reaches_the_person(tenant, app, admitted):
@@ -340,3 +352,21 @@ async def test_restricted_pod_security_accepts_the_sidecar(tenant, admitted, kub
     made, said = await admitted(cube_pod("cube", {"name": "cube", "image": "x", "securityContext": security}))
     assert made, said
     assert made["spec"]["initContainers"][0]["name"] == "cube-oauth-resolver"
+
+
+async def test_what_the_plugin_writes_is_what_the_webhook_would_have_made(tenant, broker, admitted, kubectl, tmp_path, capsys):
+    await admitted.settled()
+    (tmp_path / "ca.pem").write_text(broker.ca)
+    (tmp_path / "pod.json").write_text(json.dumps(cube_pod("cube")))
+    arguments = ["--image", "registry.example/cube-oauth:1", "--broker-url", "https://co-broker.cube-oauth.svc:8443"]
+    assert cli.main(["inject", "-f", str(tmp_path / "pod.json"), *arguments, "--ca-file", str(tmp_path / "ca.pem")]) == 0
+    offline = capsys.readouterr().out
+    flags = ("-n", tenant.namespace, "--dry-run=server", "--validate=strict", "-o", "json", "-f", "-")
+    spec = json.loads(kubectl("create", *flags, input=offline).stdout)["spec"]
+    made, said = await admitted(cube_pod("cube"), "--dry-run=server")
+    assert made, said
+    token = by_name(made["spec"]["volumes"]).keys() - by_name(spec["volumes"]).keys()
+    assert all(name.startswith("kube-api-access-") for name in token), "only the API server's random name may differ"
+    assert [container["name"] for container in spec["initContainers"]] == ["cube-oauth-resolver"]
+    assert spec["initContainers"] == made["spec"]["initContainers"]
+    assert spec["containers"][0]["env"] == made["spec"]["containers"][0]["env"]

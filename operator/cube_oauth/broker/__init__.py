@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SHUTDOWN_SECONDS = 10.0
+
 
 async def run(variables: Mapping[str, str], stop: asyncio.Event) -> None:
     """Serve until ``stop``. Raises SettingsError when a variable is missing or names an unreadable file."""
@@ -56,14 +58,16 @@ class Broker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until ``stop``, or until a part fails: then raise what it raised."""
-        tasks = [asyncio.create_task(part) for part in self._parts(stop)]
-        async with health.serve(self._settings.listen, self._metrics.registry, self._ready, lambda: None):
-            try:
-                async with self._api.serving(self._settings.listen_api):
-                    await _first(tasks, stop)
-            finally:
-                self._webhook.end()
-                await _end(tasks)
+        *others, webhook = tasks = [asyncio.create_task(part) for part in self._parts(stop)]
+        serving_health = health.serve(self._settings.listen, self._metrics.registry, self._ready, lambda: None)
+        try:
+            async with serving_health, self._api.serving(self._settings.listen_api):
+                await _first(tasks, stop)
+        finally:
+            await _cancelled(others)  # before the webhook: kopf waits 5 s for whatever else runs in its loop
+            self._webhook.end()
+            await asyncio.wait((webhook,), timeout=SHUTDOWN_SECONDS)
+            await _cancelled([webhook])
 
     def _parts(self, stop: asyncio.Event) -> list[Coroutine[Any, Any, None]]:
         """Whatever runs beside the API. kopf comes last: when it ends, it also ends tasks that began after it."""
@@ -98,11 +102,9 @@ async def _first(tasks: list[asyncio.Task[None]], stop: asyncio.Event) -> None:
         task.result()
 
 
-async def _end(tasks: list[asyncio.Task[None]]) -> None:
-    *others, webhook = tasks
-    await asyncio.wait((webhook,), timeout=10)
+async def _cancelled(tasks: list[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
-    for result in await asyncio.gather(*others, webhook, return_exceptions=True):
+    for result in await asyncio.gather(*tasks, return_exceptions=True):
         if isinstance(result, Exception):
             log.error("ended with an error", exc_info=result)

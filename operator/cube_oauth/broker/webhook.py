@@ -36,7 +36,10 @@ class Webhook:
         )
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Serve until ``end``. kopf takes the process's signals for itself; they are taken back for ``stop``."""
+        """Serve until ``end``; kopf then cancels every task of the loop that is younger than itself.
+
+        It takes the process's signals for itself; they are taken back for ``stop``.
+        """
         ready = asyncio.Event()
         operator = asyncio.create_task(
             kopf.operator(

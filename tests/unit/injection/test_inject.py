@@ -24,7 +24,10 @@ LABEL = {"cubeoauth.dev/inject": "true"}
 
 def pod(*containers, annotations=None, **spec):
     metadata = {"labels": dict(LABEL), **({"annotations": annotations} if annotations else {})}
-    return {"metadata": metadata, "spec": {"containers": [dict(c) for c in containers or ({"name": "cube", "image": "cubejs/cube"},)], **spec}}
+    return {
+        "metadata": metadata,
+        "spec": {"containers": [dict(c) for c in containers or ({"name": "cube", "image": "cubejs/cube"},)], **spec},
+    }
 
 
 def injected(manifest, settings=SETTINGS, apps=(TRINO,)):
@@ -47,7 +50,9 @@ def test_case(path):
     after, outcome = injected(before)
     if os.environ.get("UPDATE_CASES"):
         comment = "".join(line for line in path.read_text().splitlines(keepends=True) if line.startswith("#"))
-        path.write_text(comment + yaml.safe_dump_all([before, after, {"warnings": list(outcome.warnings)}], sort_keys=False, width=120))
+        path.write_text(
+            comment + yaml.safe_dump_all([before, after, {"warnings": list(outcome.warnings)}], sort_keys=False, width=120)
+        )
     _, expected, said = yaml.safe_load_all(path.read_text())
     assert after == expected
     assert list(outcome.warnings) == said["warnings"]
@@ -236,7 +241,9 @@ def test_cube_has_neither_the_sidecars_token_nor_a_writable_volume():
     ]
 
 
-@pytest.mark.parametrize(("pod_user", "setting", "user"), [(None, None, None), (0, None, 65532), (1000, None, None), (0, 2000, 2000)])
+@pytest.mark.parametrize(
+    ("pod_user", "setting", "user"), [(None, None, None), (0, None, 65532), (1000, None, None), (0, 2000, 2000)]
+)
 def test_the_sidecar_never_runs_as_root(pod_user, setting, user):
     spec = {} if pod_user is None else {"securityContext": {"runAsUser": pod_user}}
     after, _ = injected(pod(**spec), replace(SETTINGS, run_as_user=setting))

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import stat
 
 import pytest
@@ -128,11 +127,13 @@ async def test_a_long_line_below_the_limit_is_read(hook):
     assert "result" in await hook.ask(1, "resolve", caller={"username": "alice", "assertion": assertion})
 
 
-async def test_any_user_of_the_pod_may_connect_and_read_the_hook(socket, tmp_path):
-    files.write_hook(str(tmp_path / "hook.cjs"))
-    assert stat.S_IMODE(os.stat(socket).st_mode) == 0o666
-    assert stat.S_IMODE((tmp_path / "hook.cjs").stat().st_mode) == 0o444
-    assert (tmp_path / "hook.cjs").stat().st_size > 0
+def test_any_user_of_the_pod_may_connect_and_read_the_hook(tmp_path):
+    socket, hook = tmp_path / "resolver.sock", tmp_path / "hook.cjs"
+    files.write_hook(str(hook))
+    with files.listen(str(socket)):
+        assert stat.S_IMODE(socket.stat().st_mode) == 0o666
+    assert stat.S_IMODE(hook.stat().st_mode) == 0o444
+    assert hook.stat().st_size > 0
 
 
 async def test_a_restarted_sidecar_takes_over_socket_and_hook(resolver, tmp_path):
@@ -143,7 +144,7 @@ async def test_a_restarted_sidecar_takes_over_socket_and_hook(resolver, tmp_path
             reader, writer = await asyncio.open_unix_connection(path)
             assert "result" in await Hook(reader, writer).ask(1, "resolve", caller={"username": "alice"})
             writer.close()
-    assert sorted(os.listdir(tmp_path)) == ["hook.cjs", "resolver.sock"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hook.cjs", "resolver.sock"]
 
 
 async def test_the_end_closes_the_hooks_connections(resolver, tmp_path):

@@ -17,7 +17,14 @@ ENDS_IN_A_MINUTE = "2027-01-15T08:01:00Z"
 
 
 def body(revision=1, expires=ENDS_IN_A_MINUTE, **more):
-    entry = {"status": "active", "reason": "Active", "accessToken": "t", "expiresAt": expires, "revision": revision, "fallback": "Deny"}
+    entry = {
+        "status": "active",
+        "reason": "Active",
+        "accessToken": "t",
+        "expiresAt": expires,
+        "revision": revision,
+        "fallback": "Deny",
+    }
     return json.dumps({"username": "alice", "credentials": {"trino": {**entry, **more}}}).encode()
 
 
@@ -68,9 +75,16 @@ async def it():
     setting.resolver.close()
 
 
+async def until(true):
+    async with asyncio.timeout(10):
+        while True:
+            if true():
+                return
+            await asyncio.sleep(0)
+
+
 async def asked_for(it, number):
-    while len(it.broker.asked) < number:
-        await asyncio.sleep(0)
+    await until(lambda: len(it.broker.asked) >= number)
 
 
 async def test_while_the_stream_is_open_a_person_is_asked_for_once(it):
@@ -199,8 +213,7 @@ async def test_an_outage_that_lasts_too_long_ends_the_service_and_hooks_are_told
     it.broker_away()
     it.told.clear()
     it.resolver.interrupted("closed")
-    while it.told != [None, None]:
-        await asyncio.sleep(0)
+    await until(lambda: len(it.told) >= 2)
     it.resolver.close()
     with pytest.raises(BrokerUnreachableError):
         await it.entry()
