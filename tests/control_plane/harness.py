@@ -172,10 +172,12 @@ class Installation:
             "CUBE_OAUTH_EXTRA_CA_FILE": str(self.provider.ca),
         }
 
-    def start(self, *, active: bool = True, **env: str) -> Controller:
+    def start(self, *, active: bool | None = True, **env: str) -> Controller:
+        """A controller, once it is active, or once it stands by; None: not waited for."""
         controller = Controller({**self.env, **env}, self.folder / f"controller-{len(self.controllers)}.log")
         self.controllers.append(controller)
-        eventually(controller.active if active else controller.standing_by, say=self.tell)
+        if active is not None:
+            eventually(controller.active if active else controller.standing_by, say=self.tell)
         return controller
 
     def tell(self) -> str:

@@ -108,7 +108,9 @@ def test_of_two_credentials_for_one_person_the_oldest_counts(installation):
     installation.start()
     installation.app()
     installation.credential("alice", name="first")
-    eventually(lambda: condition(installation.kube.get(f"{CREDENTIALS.format(installation.tenant)}/first"), "Ready")["status"] == "True")
+    eventually(
+        lambda: condition(installation.kube.get(f"{CREDENTIALS.format(installation.tenant)}/first"), "Ready")["status"] == "True"
+    )
     installation.credential("alice", name="second")
 
     def reason(name):

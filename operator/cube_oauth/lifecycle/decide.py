@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 JITTER = 0.1
 """The share of the waiting time by which refreshes of different credentials are spread, always towards earlier."""
 
+SHORTEST = timedelta(seconds=2)
+"""No token is refreshed earlier than this after it was issued, however absurd its lifetime."""
+
 
 @dataclass(frozen=True)
 class Observed:
@@ -69,7 +72,8 @@ def refresh_at(record: TokenRecord, percent: int, uid: str) -> datetime:
     lifetime = record.expires_at - record.issued_at
     seed = hashlib.sha256(f"{uid}/{record.revision}".encode()).digest()
     spread = 1 - JITTER * int.from_bytes(seed[:4], "big") / 0xFFFFFFFF
-    return record.issued_at + timedelta(seconds=int(lifetime.total_seconds() * percent / 100 * spread))
+    share = timedelta(seconds=int(lifetime.total_seconds() * percent / 100 * spread))
+    return record.issued_at + min(max(share, SHORTEST), lifetime)
 
 
 def origin(url: str) -> str:

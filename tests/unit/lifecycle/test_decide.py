@@ -132,3 +132,8 @@ def test_an_origin_is_scheme_host_and_port(url, expected):
 def test_an_app_with_another_path_at_the_same_origin_is_the_same_place():
     seen = observed(token=DUE, app=app(tokenURL="https://idp.example.com/v2/token"))
     assert isinstance(decide(seen, NOW), Refresh)
+
+
+def test_a_lifetime_of_seconds_makes_no_storm_of_refreshes():
+    record = token(age=0 * SECOND, lifetime=3 * SECOND).record
+    assert refresh_at(record, 10, "uid-1") == record.issued_at + 2 * SECOND

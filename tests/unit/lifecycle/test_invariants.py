@@ -109,4 +109,4 @@ def test_the_revision_only_grows_and_a_refresh_token_is_never_overwritten_with_n
 @given(st.integers(min_value=1, max_value=10**7), st.integers(min_value=10, max_value=95), st.text(min_size=1))
 def test_a_refresh_is_due_within_the_lifetime(lifetime, percent, uid):
     record = token(age=timedelta(0), lifetime=timedelta(seconds=lifetime)).record
-    assert record.issued_at <= refresh_at(record, percent, uid) < record.expires_at
+    assert record.issued_at < refresh_at(record, percent, uid) <= record.expires_at
