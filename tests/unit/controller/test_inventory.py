@@ -1,0 +1,58 @@
+"""What is known of the objects."""
+
+from cube_oauth.controller.inventory import Inventory
+from cube_oauth.resources.usercredential import UserCredential
+
+
+def credential(name, *, created="2026-01-01T00:00:00Z", version="1", uid=None, username="alice", state=None):
+    return UserCredential.model_validate(
+        {
+            "metadata": {
+                "name": name,
+                "namespace": "team",
+                "uid": uid or f"uid-{name}",
+                "creationTimestamp": created,
+                "resourceVersion": version,
+            },
+            "spec": {"username": username, "oauthAppRef": {"name": "trino"}},
+            "status": {"state": state} if state else {},
+        }
+    )
+
+
+def test_an_older_version_than_what_our_own_write_was_answered_is_ignored():
+    inventory = Inventory()
+    assert inventory.take_credential(credential("a", version="9", state="Active"))
+    assert not inventory.take_credential(credential("a", version="8"))
+    assert inventory.counts(("team", "trino")).active == 1
+
+
+def test_another_object_of_the_same_name_is_another_object():
+    inventory = Inventory()
+    inventory.take_credential(credential("a", version="9", uid="first"))
+    assert inventory.take_credential(credential("a", version="2", uid="second"))
+
+
+def test_the_oldest_of_several_counts_and_of_one_age_the_first_name():
+    inventory = Inventory()
+    young, b, a = credential("young", created="2026-02-01T00:00:00Z"), credential("b"), credential("a")
+    for one in (young, b, a):
+        inventory.take_credential(one)
+    assert [inventory.duplicate(one) for one in (young, b, a)] == [True, True, False]
+
+
+def test_another_person_is_no_duplicate():
+    inventory = Inventory()
+    inventory.take_credential(credential("a"))
+    inventory.take_credential(credential("b", username="bob"))
+    assert not inventory.duplicate(credential("b", username="bob"))
+
+
+def test_what_is_gone_is_counted_no_more():
+    inventory = Inventory()
+    inventory.take_credential(credential("a", state="Active"))
+    inventory.take_credential(credential("b", state="Expired"))
+    inventory.drop_credential(("team", "a"))
+    counts = inventory.counts(("team", "trino"))
+    assert (counts.active, counts.expired) == (0, 1)
+    assert inventory.of_app(("team", "trino")) == {("team", "b")}
