@@ -71,7 +71,8 @@ class Client:
 class Finding:
     """What was found out about one OAuthApp."""
 
-    generation: int
+    version: tuple[str, int]
+    """The app's UID and generation: what was found out counts for these."""
     found_at: datetime
     endpoints: Endpoints | None = None
     provisional: bool = False
@@ -83,7 +84,7 @@ class Finding:
     def fingerprint(self) -> str:
         """Changes with whatever an administrator can correct."""
         secret = self.secret.get_secret_value() if self.secret else ""
-        return hashlib.sha256(f"{self.generation}/{secret}".encode()).hexdigest()
+        return hashlib.sha256(f"{self.version}/{secret}".encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,7 @@ class Apps:
         self._findings: dict[Key, Finding] = {}
         self._refusals: dict[Key, Refusal] = {}
         self._locks: dict[Key, asyncio.Lock] = {}
+        self._told: dict[Key, tuple[Problem | None, str]] = {}
         self._started = clock.now()
 
     # ---- questions
@@ -154,7 +156,7 @@ class Apps:
 
     async def _fresh(self, app: OAuthApp, known: Finding | None) -> Finding:
         """A finding that is complete and not old; ``known`` if it is."""
-        young = known is not None and self._clock.now() - known.found_at <= FRESH and known.generation == app.metadata.generation
+        young = known is not None and self._clock.now() - known.found_at <= FRESH and known.version == _version(app)
         if known and young and not known.provisional and not known.problem:
             return known
         issuer = needs_discovery(app)
@@ -165,7 +167,6 @@ class Apps:
         self._findings[key] = finding
         if known is None or known.fingerprint != finding.fingerprint or known.problem != finding.problem:
             self._schedule(key, None)
-            self._changed(key)
         return finding
 
     # ---- what requests to the provider showed
@@ -192,8 +193,8 @@ class Apps:
         """Look at one app, write its status if it differs; when to look again."""
         app = self._inventory.apps.get(key)
         if app is None:
-            self._findings.pop(key, None)
-            self._refusals.pop(key, None)
+            for known in (self._findings, self._refusals, self._locks, self._told):
+                known.pop(key, None)
             return None
         before = self._findings.get(key)
         finding = await self._examine(app, use_status=before is None or before.provisional)
@@ -202,19 +203,21 @@ class Apps:
         if refusal and refusal.fingerprint != finding.fingerprint:
             self._refusals.pop(key)
         await self._publish(app, finding)
-        if before is None or before.problem != finding.problem or before.fingerprint != finding.fingerprint:
+        decides = (finding.problem, finding.fingerprint)
+        if self._told.get(key) != decides:  # only now: the status that was just written decides as well
+            self._told[key] = decides
             self._changed(key)
         waits_for_somebody = finding.problem is not None or key in self._refusals
         return self._clock.now() + (LOOK_AGAIN_NOT_READY if waits_for_somebody else LOOK_AGAIN_READY)
 
     async def _examine(self, app: OAuthApp, *, use_status: bool) -> Finding:
         """Endpoints first, then the client secret; the first problem counts. In bad weather the endpoints stay as they were."""
-        finding, known = Finding(app.metadata.generation, self._clock.now()), self._findings.get(key_of(app.metadata))
+        finding, known = Finding(_version(app), self._clock.now()), self._findings.get(key_of(app.metadata))
         try:
             metadata, provisional = await self._metadata(app, use_status=use_status)
             finding = replace(finding, endpoints=resolve_app(app, metadata), provisional=provisional)
         except ProviderError as error:
-            if error.kind is not Kind.WEATHER or not known or not known.endpoints or known.generation != finding.generation:
+            if error.kind is not Kind.WEATHER or not known or not known.endpoints or known.version != finding.version:
                 return replace(finding, problem=Problem(error.reason, error.message))
             finding = replace(finding, endpoints=known.endpoints, provisional=known.provisional)
         secret = await self._client_secret(app)
@@ -288,6 +291,10 @@ class Apps:
             credentials=self._inventory.counts(key),
             conditions=settle((ready,), app.status.conditions, self._clock.now()),
         )
+
+
+def _version(app: OAuthApp) -> tuple[str, int]:
+    return app.metadata.uid, app.metadata.generation
 
 
 def _remembered(app: OAuthApp) -> ServerMetadata | None:

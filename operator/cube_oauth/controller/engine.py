@@ -63,6 +63,8 @@ class Controller:
 
     def __init__(self, api: Api, settings: Settings, keys: Keys, provider: ProviderClient, metrics: Metrics, clock: Clock) -> None:
         self.synced = asyncio.Event()
+        self.trouble: str | None = None
+        """Why the caches are not filled."""
         self._api = api
         self._settings = settings
         self._clock = clock
@@ -180,15 +182,18 @@ class Controller:
     async def run(self, lost: asyncio.Event, stop: asyncio.Event) -> None:
         """Work until one of the two is set; then finish what is in flight. ``stop`` is given the signals that kopf takes."""
         self._metrics.watch(self._inventory, self._lengths)
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(work) for work in self._background(stop)]
-            queues = [group.create_task(work) for work in self._workers()]
-            await any_of(lost, stop)
-            for task in queues:
-                task.cancel()
-            await self._drain(stop)
-            for task in tasks:
-                task.cancel()
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(work) for work in self._background(stop)]
+                queues = [group.create_task(work) for work in self._workers()]
+                await any_of(lost, stop)
+                for task in queues:
+                    task.cancel()
+                await self._drain(stop)
+                for task in tasks:
+                    task.cancel()
+        finally:
+            await self._drain(stop)  # when something broke: what is in flight is finished all the same
 
     async def _drain(self, stop: asyncio.Event) -> None:
         drained = asyncio.create_task(self._drained())
@@ -236,6 +241,7 @@ class Controller:
                 await self._list_apps()
                 await self._list_credentials()
             except KubeError as error:
+                self.trouble = f"not everything can be listed ({error}): is the operator permitted in all of its namespaces?"
                 log.warning("complete lists failed; tried again", extra={"error": str(error)})
                 await asyncio.sleep(RETRY)
                 continue

@@ -141,7 +141,7 @@ async def connection(api: Api) -> kopf.ConnectionInfo:
     """The official client's connection, for kopf."""
     configuration = api.client.configuration
     header = await configuration.get_api_key_with_prefix("BearerToken")
-    scheme, _, token = (header or "").partition(" ")
+    scheme, _, token = (header or "").strip().rpartition(" ")
     return kopf.ConnectionInfo(
         server=configuration.host,
         ca_path=configuration.ssl_ca_cert,

@@ -41,17 +41,14 @@ class Process:
         self._settings = settings
         self._api = api
         self._metrics = Metrics(self.registry)
+        self._controller: Controller | None = None
         self._clock = Clock()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Campaign, work, and end; with ``stop`` or with the Lease."""
         installation = self._settings.installation
         lease = Lease(self._api, installation.named("controller"), installation.namespace, self._settings.identity)
-
-        def ready() -> str | None:
-            return LOST if lease.lost.is_set() else self.problem
-
-        async with health.serve(self._settings.listen, self.registry, ready, lambda: None):
+        async with health.serve(self._settings.listen, self.registry, lambda: self._not_ready(lease.lost), lambda: None):
             log.info("standing by", extra={"identity": self._settings.identity})
             await lease.hold(lambda: self._lead(lease.lost, stop), stop)
         log.info("ended", extra={"reason": "LeaseLost" if lease.lost.is_set() else "Stopped"})
@@ -86,16 +83,16 @@ class Process:
         transport = Transport(allowed=settings.allowed_addresses, ca_file=settings.extra_ca_file)
         async with ProviderClient(transport) as provider:
             controller = Controller(self._api, settings, keys, provider, self._metrics, self._clock)
-            ready = asyncio.create_task(self._ready_when(controller.synced))
-            try:
-                await controller.run(lost, stop)
-            finally:
-                ready.cancel()
+            self._controller = controller
+            await controller.run(lost, stop)
 
-    async def _ready_when(self, synced: asyncio.Event) -> None:
-        await synced.wait()
-        self.problem = None
-        log.info("caches filled")
+    def _not_ready(self, lost: asyncio.Event) -> str | None:
+        if lost.is_set():
+            return LOST
+        controller = self._controller
+        if controller is None:
+            return self.problem
+        return None if controller.synced.is_set() else controller.trouble or STARTING
 
 
 async def run(variables: Mapping[str, str], stop: asyncio.Event) -> None:

@@ -213,7 +213,8 @@ class Rotation:
         self._backoff.failed(key, now)
         if problem.retry_after and observed.token:
             self._backoff.hold(origin(observed.token.record.token_url), now + problem.retry_after)
-        self._events.warning("UserCredential", observed.credential.metadata, problem.reason, problem.message)
+        if observed.app:  # at the app, once: an outage is nobody's of thousands
+            self._events.warning("OAuthApp", observed.app.metadata, problem.reason, problem.message)
 
     async def _finish(self, observed: Observed, reason: str) -> None:
         """The sign-in is over; its access token serves until it ends. A newer sign-in is left alone."""
