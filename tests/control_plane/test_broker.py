@@ -4,6 +4,8 @@ import asyncio
 import base64
 import json
 import logging
+import os
+import sys
 from datetime import timedelta
 
 import pytest
@@ -12,7 +14,7 @@ from cube_oauth import cli
 from cube_oauth.broker import files
 from cube_oauth.kube.api import OAUTH_APPS, USER_CREDENTIALS
 from cube_oauth.resources.keyring import Keyring, binding
-from tests.control_plane.brokers import CANARY, eventually, new_tenant, now, running_broker
+from tests.control_plane.brokers import CANARY, Running, eventually, new_tenant, now, running_broker
 from tests.parts.certificates import self_made
 
 pytestmark = pytest.mark.control_plane
@@ -223,6 +225,26 @@ async def test_what_is_asked_wrongly_is_refused_in_a_sentence(tenant, app, broke
         status, answer = await broker.post("/v1/resolve", body, pod)
         assert (status, answer["reason"]) == (400, "BadRequest")
     assert 'cube_oauth_broker_requests_total{method="resolve",outcome="BadRequest"} 3.0' in await broker.metrics()
+
+
+async def test_the_process_ends_in_order_when_it_is_told_to(tenant, tmp_path, monkeypatch):
+    """kopf takes SIGTERM for itself in a main thread, so this needs a process."""
+    tenant.kubeconfig = tenant.broker_kubeconfig()
+    running = Running(tenant, tmp_path, [tenant.namespace])
+    environment = {**os.environ, **running.variables, "PYTHONPATH": "operator"}
+    command = (sys.executable, "-m", "cube_oauth", "broker")
+    process = await asyncio.create_subprocess_exec(*command, env=environment, stderr=asyncio.subprocess.PIPE)
+    try:
+        await running.ready()
+        async with running.changes(tenant.pod_token()) as following:
+            assert (await following())["type"] == "hello"
+            process.terminate()
+            _, said = await asyncio.wait_for(process.communicate(), 20)
+        assert process.returncode == 0, said.decode()
+        assert b"Traceback" not in said
+    finally:
+        if process.returncode is None:
+            process.kill()
 
 
 # --- the webhook

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import threading
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,7 @@ class Webhook:
 
         It takes the process's signals for itself; they are taken back for ``stop``.
         """
+        logging.getLogger("aiohttp.access").setLevel(logging.WARNING)  # kopf's server tells of each request
         ready = asyncio.Event()
         operator = asyncio.create_task(
             kopf.operator(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import traceback
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -148,8 +149,9 @@ class Connection:
         except RpcError as error:
             self._metrics.request(method, error.reason)
             self._refuse(request_id, error)
-        except Exception as error:  # a hook must never wait for an answer that does not come
-            log.exception("a request failed")
+        except Exception as error:  # noqa: BLE001 - a hook must never wait for an answer that does not come
+            where = traceback.format_tb(error.__traceback__)  # without the message: it could quote what was sent
+            log.error("a request failed", extra={"error": type(error).__name__, "where": where})  # noqa: TRY400
             self._metrics.request(method, RpcError.reason)
             self._refuse(request_id, RpcError(f"internal error: {type(error).__name__}"))
 

@@ -44,6 +44,7 @@ class Upstream:
     async def open(self) -> None:
         """Load httpx2 (in a thread: the socket is already served) and make the client."""
         self._http = await asyncio.to_thread(importlib.import_module, "httpx2")
+        logging.getLogger("httpx2").setLevel(logging.WARNING)  # it tells of each request
         self._client = self._new_client(self._ca)
         self._opened.set()
 

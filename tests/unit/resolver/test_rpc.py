@@ -108,11 +108,12 @@ async def test_changes_reach_every_hook(socket, hook, resolver):
         (b'{"jsonrpc":"2.0","id":1,"method":"resolve","params":{"caller":{"username":"broken"}}}', -32603, "InternalError"),
     ],
 )
-async def test_what_goes_wrong_has_a_code_and_a_reason_and_the_connection_lives(hook, line, code, reason):
+async def test_what_goes_wrong_has_a_code_and_a_reason_and_the_connection_lives(hook, caplog, line, code, reason):
     hook.send(line)
     error = (await hook.line())["error"]
     assert (error["code"], error["data"]["reason"]) == (code, reason)
     assert CANARY not in json.dumps(error)
+    assert CANARY not in caplog.text + repr([vars(record) for record in caplog.records])
     assert "result" in await hook.ask(2, "resolve", caller={"username": "alice"})
 
 
