@@ -188,7 +188,7 @@ class World:
 
     # ---- asking
 
-    def whoami(self, username: str, *, seconds: float = 30) -> str:
+    def whoami(self, username: str, *, seconds: float = 120) -> str:
         """As whom the warehouse sees this person's query: its own answer, past every cache."""
         return cube.whoami(self.cube_url, None, {"sub": username}, seconds=seconds)
 
