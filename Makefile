@@ -21,7 +21,7 @@ demo-down: setup  ## Remove what `make demo` left running
 	@$(RUN) -m tests.e2e down
 
 test: setup browser lint  ## All tests: unit, contract, control plane, and a node where one can run
-	@node --test tests/hook/unit/
+	@node --test tests/hook/
 	@$(RUN) -m pytest
 
 test-fast: setup  ## Only what needs no cluster, no browser and no download
@@ -49,7 +49,7 @@ manifests: setup  ## Render the chart as plain manifests for `kubectl apply` (VA
 	@echo "manifests/cube-oauth-operator.yaml: kubectl create namespace cube-oauth; kubectl apply --server-side -f it"
 
 image: setup  ## Build the image from the Dockerfile without Docker being required; prints its archive
-	@$(RUN) -m tests.cluster image
+	@$(RUN) -m tests.e2e image
 
 lock: setup  ## Lock the requirements again, with hashes and without host names
 	@for extra in "" "--extra dev"; do \

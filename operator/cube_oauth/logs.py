@@ -7,6 +7,9 @@ import sys
 
 from pythonjsonlogger.json import JsonFormatter
 
+CHATTY = ("httpx2", "kopf", "kubernetes")
+"""Libraries whose every request would be a line; their warnings are kept."""
+
 
 def configure(level: str = "INFO") -> None:
     """Send every logger to stderr as JSON: ``time``, ``level``, ``logger``, ``message`` and the record's extras."""
@@ -21,3 +24,6 @@ def configure(level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    if root.level > logging.DEBUG:
+        for name in CHATTY:
+            logging.getLogger(name).setLevel(logging.WARNING)

@@ -95,7 +95,7 @@ def test_the_broker_has_no_right_to_the_keys():
     rendered = objects(FIVE)
     roles = [item for item in rendered if item["kind"] == "Role" and "broker" in item["metadata"]["name"]]
     assert "cube-oauth" not in {role["metadata"]["namespace"] for role in roles}
-    assert rules(rendered, "cube-oauth-broker", "cube-oauth-tokens")[0]["verbs"] == ["get", "list", "watch"]
+    assert rules(rendered, "cube-oauth-broker", "cube-oauth-tokens")[0]["verbs"] == ["list", "watch"]
 
 
 def test_nobody_lists_secrets_outside_the_token_namespace():

@@ -1,4 +1,4 @@
-"""The command behind ``make demo``: ``python -m tests.e2e up | down``."""
+"""The command behind ``make demo``: ``python -m tests.e2e up | down`` (and ``image``)."""
 
 import argparse
 import os
@@ -9,7 +9,7 @@ from tests.browser.people import chromium
 from tests.cluster import ClusterError, cluster_for, local, paths
 from tests.cluster.progress import say, step
 from tests.e2e.story import Step, Story
-from tests.e2e.world import PEOPLE, World, in_cluster
+from tests.e2e.world import PEOPLE, World, in_cluster, operator_image
 from tests.parts.provider import PASSWORD
 
 NAME = "demo"
@@ -17,10 +17,11 @@ NAME = "demo"
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.e2e", description="The demo: everything real, on this machine.")
-    parser.add_argument("command", choices=("up", "down"))
+    commands = {"up": up, "down": down, "image": image}
+    parser.add_argument("command", choices=commands)
     arguments = parser.parse_args()
     try:
-        return up() if arguments.command == "up" else down()
+        return commands[arguments.command]()
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -52,6 +53,13 @@ def down() -> int:
         return 0
     local.find(NAME).down()
     say("the demo is gone")
+    return 0
+
+
+def image() -> int:
+    """Build the operator's image alone, and say where its archive is."""
+    made = operator_image()
+    print(f"{made.ref}\n{made.archive}")
     return 0
 
 

@@ -153,15 +153,21 @@ class Story:
 
         def disconnect() -> str:
             self._person("bob").disconnect(APP)
-            clicked = time.monotonic()
-            while (seen := self.world.whoami("bob")) == "bob" and time.monotonic() < clicked + 10:
-                obeyed.clear()
-            obeyed.append(time.monotonic() - clicked)
+            disconnected = time.monotonic()
+            while time.monotonic() < disconnected + 10:
+                sent = time.monotonic() - disconnected
+                if (seen := self.world.whoami("bob")) != "bob":
+                    obeyed.append(sent)
+                    break
             return seen
 
         self.step("bob disconnects; Trino then sees his query as", SERVICE_ACCOUNT, disconnect)
-        took = f" (the answer was there after {obeyed[0]:.2f} s)" if obeyed else ""
-        self.step(f"that was obeyed within a second{took}", "yes", lambda: _yes(bool(obeyed) and obeyed[0] < 1))
+        sent = f" ({obeyed[0] * 1000:.0f} ms later)" if obeyed else ""
+        self.step(
+            f"the first query that obeyed was sent within a second of the page saying so{sent}",
+            "yes",
+            lambda: _yes(bool(obeyed) and obeyed[0] < 1),
+        )
         self.step("alice is not touched by it: Trino sees her as", "alice", lambda: self.world.whoami("alice"))
 
     def controller_killed(self) -> None:

@@ -50,11 +50,16 @@ def make_images() -> dict[str, Image]:
         )
 
     return {
-        "operator": images.from_dockerfile(ROOT, images.base_image(), "localhost/cube-oauth-operator"),
+        "operator": operator_image(),
         "provider": part("provider", provider.image_content()),
         "warehouse": part("warehouse", warehouse.image_content()),
         "cube": part("cube", cube.image_content()),
     }
+
+
+def operator_image() -> Image:
+    """The operator's image, built from the project's Dockerfile."""
+    return images.from_dockerfile(ROOT, images.base_image(), "localhost/cube-oauth-operator")
 
 
 def in_cluster(cluster: Cluster) -> Images:

@@ -19,7 +19,7 @@
 {{- define "cube-oauth.tenantRules.broker" -}}
 - apiGroups: [cubeoauth.dev]
   resources: [oauthapps, usercredentials]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [cubeoauth.dev]
   resources: [usercredentials/status]
   verbs: [patch]
