@@ -21,7 +21,6 @@ demo-down: setup  ## Remove what `make demo` left running
 	@$(RUN) -m tests.e2e down
 
 test: setup browser lint  ## All tests: unit, contract, control plane, and a node where one can run
-	@node --test tests/hook/
 	@$(RUN) -m pytest
 
 test-fast: setup  ## Only what needs no cluster, no browser and no download
