@@ -113,10 +113,10 @@ class Controller:
             return 0, ""
 
     def active(self) -> bool:
-        return "cube_oauth_leader 1.0" in self.page("/metrics")[1] and self.page("/readyz")[0] == 200
+        return "cube_oauth_controller_leader 1.0" in self.page("/metrics")[1] and self.page("/readyz")[0] == 200
 
     def standing_by(self) -> bool:
-        return "cube_oauth_leader 0.0" in self.page("/metrics")[1] and self.page("/readyz")[0] == 200
+        return "cube_oauth_controller_leader 0.0" in self.page("/metrics")[1] and self.page("/readyz")[0] == 200
 
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]

@@ -171,11 +171,11 @@ def test_a_restart_asks_the_provider_nothing_and_writes_no_status(installation, 
     before = installation.look("alice")["metadata"]["resourceVersion"]
     provider.control.reset_stats()
     again = installation.start()
-    eventually(lambda: 'cube_oauth_credentials{app="trino"' in again.page("/metrics")[1])
+    eventually(lambda: 'cube_oauth_controller_credentials{app="trino"' in again.page("/metrics")[1])
     time.sleep(3)  # nothing can be awaited: nothing must happen
     assert installation.look("alice")["metadata"]["resourceVersion"] == before
     assert credential["metadata"]["name"] not in "".join(line.get("message", "") for line in again.lines())
-    assert "cube_oauth_provider_requests_total{" not in again.page("/metrics")[1]
+    assert "cube_oauth_controller_provider_requests_total{" not in again.page("/metrics")[1]
 
 
 def test_of_two_replicas_one_is_active_and_the_other_takes_over_when_it_ends(installation, provider):

@@ -185,11 +185,11 @@ def test_metrics_say_who_is_connected_and_how_refreshes_go(installation, provide
     told = controller.page("/metrics")[1]
     where = f'namespace="{installation.tenant}",app="trino"'
     lines = [line.replace(where, labels) for line in told.splitlines()]
-    assert f'cube_oauth_credentials{{{labels},state="active"}} 1.0' in lines
-    assert any(line.startswith("cube_oauth_refreshes_total{") and 'reason="Refreshed"' in line for line in lines)
-    soonest = next(line for line in lines if line.startswith("cube_oauth_soonest_expiry_timestamp_seconds{"))
+    assert f'cube_oauth_controller_credentials{{{labels},state="active"}} 1.0' in lines
+    assert any(line.startswith("cube_oauth_controller_refreshes_total{") and 'reason="Refreshed"' in line for line in lines)
+    soonest = next(line for line in lines if line.startswith("cube_oauth_controller_soonest_expiry_timestamp_seconds{"))
     assert float(soonest.split()[-1]) > time.time()
-    assert any(line.startswith("cube_oauth_queue_length{") for line in lines)
+    assert any(line.startswith("cube_oauth_controller_queue_length{") for line in lines)
 
 
 def test_events_tell_a_person_what_happened_and_once(installation):

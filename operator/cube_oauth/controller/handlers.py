@@ -125,6 +125,19 @@ def _without_extras(record: logging.LogRecord) -> bool:
     return True
 
 
+class _NothingKept(kopf.DiffBaseStorage):
+    """Kopf would copy each object to compare it with its last version, which no handler of ours asks for."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return kopf.BodyEssence({})
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        pass
+
+
 def _settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
@@ -133,6 +146,7 @@ def _settings() -> kopf.OperatorSettings:
     settings.watching.client_timeout = CLIENT_TIMEOUT
     settings.watching.connect_timeout = CONNECT_TIMEOUT
     settings.watching.chunk_size = 500
+    settings.persistence.diffbase_storage = _NothingKept()
     settings.queueing.idle_timeout = 0.1  # each idle worker is a task that is kept for so long
     return settings
 

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
     from cube_oauth.controller.inventory import Inventory
 
-PREFIX = "cube_oauth"
+PREFIX = "cube_oauth_controller"
 BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class Metrics:
-    """The controller's metrics; names begin with ``cube_oauth_``."""
+    """The controller's metrics; names begin with ``cube_oauth_controller_``."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         app = ["namespace", "app"]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RETRY = 3.0
-STANDING_BY = None
+CAMPAIGNING = "whether another replica is active is not known yet"
 STARTING = "the caches are not filled yet"
 LOST = "the Lease was lost: what is in flight is finished, then this process ends"
 
@@ -36,8 +36,8 @@ class Process:
 
     def __init__(self, settings: Settings, api: Api) -> None:
         self.registry = CollectorRegistry()
-        self.problem: str | None = STANDING_BY
-        """Why we are not ready; standing by for the Lease is ready."""
+        self.problem: str | None = CAMPAIGNING
+        """Why we are not ready; standing by while another replica is active is ready."""
         self._settings = settings
         self._api = api
         self._metrics = Metrics(self.registry)
@@ -48,7 +48,7 @@ class Process:
         """Campaign, work, and end; with ``stop`` or with the Lease."""
         installation = self._settings.installation
         lease = Lease(self._api, installation.named("controller"), installation.namespace, self._settings.identity)
-        async with health.serve(self._settings.listen, self.registry, lambda: self._not_ready(lease.lost), lambda: None):
+        async with health.serve(self._settings.listen, self.registry, lambda: self._not_ready(lease), lambda: None):
             log.info("standing by", extra={"identity": self._settings.identity})
             await lease.hold(lambda: self._lead(lease.lost, stop), stop)
         log.info("ended", extra={"reason": "LeaseLost" if lease.lost.is_set() else "Stopped"})
@@ -86,9 +86,11 @@ class Process:
             self._controller = controller
             await controller.run(lost, stop)
 
-    def _not_ready(self, lost: asyncio.Event) -> str | None:
-        if lost.is_set():
+    def _not_ready(self, lease: Lease) -> str | None:
+        if lease.lost.is_set():
             return LOST
+        if lease.standing_by:
+            return None
         controller = self._controller
         if controller is None:
             return self.problem

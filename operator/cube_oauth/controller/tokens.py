@@ -18,13 +18,18 @@ from cube_oauth.resources.secrets import TokenSecret
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cube_oauth.kube.api import Object
+
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 
 
 class TokenStore:
-    """Reads from the copy, writes with the version that was read, and puts what was written into the copy at once."""
+    """Reads from the copy, writes with the version that was read, and puts what was written into the copy at once.
+
+    ``changed`` tells of what others did; whoever writes here knows.
+    """
 
     def __init__(self, api: Api, namespace: str, changed: Callable[[TokenSecret | None, TokenSecret | None], None]) -> None:
         self._api = api
@@ -35,8 +40,9 @@ class TokenStore:
             TokenSecret.from_kubernetes,
             namespace=namespace,
             label_selector=f"{KIND_LABEL}=token",
-            changed=lambda _, new, old: changed(new, old),
+            changed=lambda _, new, old: None if self._writing else changed(new, old),
         )
+        self._writing = False
 
     def get(self, credential_uid: str) -> TokenSecret | None:
         """The tokens of a credential; what lies in its Secret but names another one does not count."""
@@ -50,8 +56,7 @@ class TokenStore:
             answer = await self._api.replace(SECRETS, body)
         else:
             answer = await self._api.create(SECRETS, body, self._namespace)
-        self.mirror.put(answer)
-        return TokenSecret.from_kubernetes(answer)
+        return self._put(answer)
 
     async def reread(self, credential_uid: str) -> TokenSecret | None:
         """What the API server has now, past the copy."""
@@ -60,8 +65,15 @@ class TokenStore:
         if found is None:
             self.mirror.discard((self._namespace, name))
             return None
-        self.mirror.put(found)
-        return TokenSecret.from_kubernetes(found)
+        return self._put(found)
+
+    def _put(self, answer: Object) -> TokenSecret:
+        self._writing = True
+        try:
+            self.mirror.put(answer)
+        finally:
+            self._writing = False
+        return TokenSecret.from_kubernetes(answer)
 
     async def delete(self, token: TokenSecret) -> None:
         """Remove a Secret; it may be gone already."""

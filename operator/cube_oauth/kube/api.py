@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
+from urllib.request import getproxies_environment
 
 import aiohttp
 from kubernetes.aio import client, config
@@ -90,6 +91,8 @@ class Api:
                 config.load_incluster_config(client_configuration=configuration)
             except config.ConfigException:
                 await config.load_kube_config(client_configuration=configuration)
+        # With trust_env, aiohttp looks for a netrc file in a thread before each request: only when there is a proxy to be found.
+        configuration.client_session_kwargs = {"trust_env": bool(getproxies_environment())}
         async with client.ApiClient(configuration) as api_client:
             yield cls(api_client)
 

@@ -49,15 +49,19 @@ class Lock(LeaseLock):  # type: ignore[misc] # the official client has no types
     def __init__(self, name: str, namespace: str, identity: str, api_client: Any, request_seconds: float) -> None:
         super().__init__(name, namespace, identity, api_client)
         self.renewed = time.monotonic()
+        self.held_by_another = asyncio.Event()
         self._seconds = request_seconds
 
     async def get(self, name: str, namespace: str) -> tuple[bool, Any]:
         """The record, or an ``ApiException`` that says why not."""
         try:
             async with asyncio.timeout(self._seconds):
-                return await super().get(name, namespace)  # type: ignore[no-any-return]
+                found, record = await super().get(name, namespace)
         except Exception as error:  # noqa: BLE001 - aiohttp's are many, and the election must not end by one
             return False, ApiException(status=0, reason=type(error).__name__)
+        if found and record.holder_identity not in (None, self.identity):
+            self.held_by_another.set()
+        return found, record
 
     async def create(self, name: str, namespace: str, election_record: LeaderElectionRecord) -> bool:
         """Create the Lease; False when it could not be."""
@@ -102,6 +106,11 @@ class Lease:
         self._timing = timing or Timing()
         self._lock = Lock(name, namespace, identity, api.client, self._timing.request)
         self._won = asyncio.Event()
+
+    @property
+    def standing_by(self) -> bool:
+        """Whether somebody else was seen to hold the Lease, and it is not ours."""
+        return self._lock.held_by_another.is_set() and not self._won.is_set()
 
     async def hold(self, work: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
         """Wait until the Lease is ours, then ``work`` until it returns; afterwards release the Lease.
