@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from cube_oauth.resources.keyring import Keyring
 from cube_oauth.resources.kinds import crds
 from cube_oauth.resources.names import credential_name
-from cube_oauth.resources.secrets import Reference, TokenRecord, TokenSecret, binding_of
+from cube_oauth.resources.secrets import Reference, TokenRecord, TokenSecret
 from tests.cluster import ControlPlane
 from tests.parts.processes import free_port
 
@@ -131,8 +131,8 @@ class Installation:
         token = TokenSecret(
             record,
             None,
-            access.seal(SecretStr("access-" + "x" * 900), binding_of(record, "access")),
-            refresh.seal(SecretStr(f"refresh-{username}"), binding_of(record, "refresh")),
+            access.seal(SecretStr("access-" + "x" * 900), record.owner),
+            refresh.seal(SecretStr(f"refresh-{username}"), record.owner),
         )
         self.create(f"/api/v1/namespaces/{TOKENS}/secrets", token.to_kubernetes(TOKENS))
 
@@ -192,6 +192,18 @@ class Running:
             return False
         finally:
             http.close()
+
+    def metric(self, name: str, label: str = "") -> int:
+        """The sum of a counter over its labels, of those that have ``label``; 0 while it cannot be asked."""
+        http = http_client(self.port)
+        try:
+            http.request("GET", "/metrics")
+            lines = http.getresponse().read().decode().splitlines()
+        except OSError:
+            return 0
+        finally:
+            http.close()
+        return sum(int(float(line.rsplit(" ", 1)[1])) for line in lines if line.startswith(f"{name}{{") and label in line)
 
     def memory(self) -> float:
         """Resident memory in MiB."""

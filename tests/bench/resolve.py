@@ -103,9 +103,16 @@ def _question(number: int) -> bytes:
 async def _once(socket: Path) -> dict:
     reader, writer = await asyncio.open_unix_connection(socket, limit=2**20)
     writer.write(_question(0))
-    answer = json.loads(await reader.readline())
+    answer = await _answer(reader)
     writer.close()
     return answer["result"]
+
+
+async def _answer(reader: asyncio.StreamReader) -> dict:
+    """The next answer; notifications come in between."""
+    while "id" not in (line := json.loads(await reader.readline())):
+        pass
+    return line
 
 
 async def _warm(socket: Path) -> None:
@@ -113,9 +120,9 @@ async def _warm(socket: Path) -> None:
     reader, writer = await asyncio.open_unix_connection(socket, limit=2**20)
     for number in range(PEOPLE):
         writer.write(_question(number))
-        answer = json.loads(await reader.readline())
+        answer = await _answer(reader)
         if answer.get("result", {}).get("credentials", {}).get("trino", {}).get("status") != "active":
-            raise RuntimeError(f"no active credential: {answer.get('error') or answer['result']}")
+            raise RuntimeError(f"no active credential: {answer}")
     writer.close()
 
 
@@ -126,7 +133,7 @@ async def _sequence(socket: Path, calls: int) -> list[float]:
     for number in range(calls):
         began = time.perf_counter()
         writer.write(_question(number))
-        await reader.readline()
+        await _answer(reader)
         took.append(time.perf_counter() - began)
     writer.close()
     return took
