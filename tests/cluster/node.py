@@ -150,7 +150,7 @@ class Node(LocalCluster):
         inside = ["nsenter", "--net", "--target", init]
         run([*inside, "ip", "address", "add", f"{link.node}/30", "dev", peer])
         run([*inside, "ip", "link", "set", peer, "up"])
-        # the API server calls webhooks by their service's address; without any route the kernel would not even ask kube-proxy's rules
+        # the API server calls webhooks by their service's address: without a route the kernel asks none of kube-proxy's rules
         run([*inside, "ip", "route", "add", components.SERVICES, "via", link.host])
         run([*inside, "nft", "-f", "-"], text_in=_MASQUERADE.format(peer=peer, pods=node_settings.PODS))
 
