@@ -15,7 +15,8 @@ class FakeResolver {
     this.requests = [];
     this.connections = new Set();
     this.onInvalidate = () => {};
-    this.hold = null; // a promise that answers wait for
+    this.holds = null; // whose answers wait for `hold`
+    this.hold = null;
   }
 
   async start() {
@@ -40,7 +41,7 @@ class FakeResolver {
     const { username } = params.caller;
     if (method === 'invalidate') await this.onInvalidate(params);
     const credentials = structuredClone(this.sources[username] ?? { warehouse: { status: 'missing', reason: 'NotConnected', fallback: 'ServiceAccount' } });
-    if (this.hold) await this.hold;
+    if (username === this.holds) await this.hold;
     const answer = credentials.error ? { error: credentials.error } : { result: { username, credentials } };
     connection.write(`${JSON.stringify({ jsonrpc: '2.0', id, ...answer })}\n`);
   }

@@ -37,6 +37,17 @@ beforeEach(async () => {
 });
 afterEach(() => resolver.stop());
 
+let probes = 0;
+/** Everything that the resolver said before has been read: its lines keep their order. */
+const heard = () => people.of({ username: `probe-${++probes}`, assertion: null });
+/** Holds the answers about alice back until the returned function is called. */
+function holdAlice() {
+  let go;
+  resolver.holds = 'alice';
+  resolver.hold = new Promise((resolve) => { go = resolve; });
+  return () => { resolver.holds = null; go(); };
+}
+
 function configure(own = DOCUMENTED, given = {}) {
   const log = new hook.Log((line) => lines.push(JSON.parse(line)));
   const { development = false, ...settings } = given;
@@ -106,6 +117,8 @@ describe('the security context', () => {
     const context = await contextOf(config, { username: 'alice', cubeCloud: { username: 'bob' } });
     assert.equal(saw.cubeCloud, undefined);
     assert.equal(context.tenant, 7);
+    const forging = configure({ extendContext: async () => ({ securityContext: { cubeCloud: { username: 'bob', groups: [] } } }) });
+    assert.deepEqual(await cloudOf(forging, {}), { groups: [] });
     assert.equal(context.securityContext.cubeCloud.username, 'alice@example.com');
   });
 });
@@ -181,30 +194,40 @@ describe('what is known about a person', () => {
     await Promise.all([people.of(caller), people.of(bob)]);
     resolver.sources.alice = { warehouse: active('t2') };
     resolver.changed('alice');
-    await wait(20);
+    await heard();
     assert.equal((await people.of(caller)).sources.warehouse.accessToken, 't2');
     await people.of(bob);
-    assert.equal(resolver.asked(), 3);
+    assert.equal(resolver.asked(), 4);
     resolver.changed();
-    await wait(20);
+    await heard();
     assert.equal(people.known(bob), null);
   });
 
   it('is not kept when it changed while the answer was on its way', async () => {
     resolver.sources.alice = { warehouse: active('old') };
-    let go;
-    resolver.hold = new Promise((resolve) => { go = resolve; });
+    const release = holdAlice();
     const first = people.of(caller);
-    await wait(20);
+    await heard();
     resolver.sources.alice = { warehouse: active('new') };
     resolver.changed('alice');
-    await wait(20);
+    await heard();
     const second = people.of(caller);
-    resolver.hold = null;
-    go();
+    await heard();
+    release();
     assert.equal((await first).sources.warehouse.accessToken, 'old');
     assert.equal((await second).sources.warehouse.accessToken, 'new');
     assert.equal(people.known(caller).sources.warehouse.accessToken, 'new');
+  });
+
+  it('is not kept when it changed before the answer came, and nobody else asked', async () => {
+    const release = holdAlice();
+    const asking = people.of(caller);
+    await heard();
+    resolver.changed('alice');
+    await heard();
+    release();
+    await asking;
+    assert.equal(people.known(caller), null);
   });
 
   it('is forgotten with the connection, which is made anew', async () => {
@@ -218,13 +241,11 @@ describe('what is known about a person', () => {
 
   it('survives a connection that breaks under a request', async () => {
     resolver.sources.alice = { warehouse: active('t1') };
-    let go;
-    resolver.hold = new Promise((resolve) => { go = resolve; });
+    const release = holdAlice();
     const answer = people.of(caller);
-    await wait(20);
+    await heard();
     for (const connection of resolver.connections) connection.destroy();
-    resolver.hold = null;
-    go();
+    release();
     assert.equal((await answer).sources.warehouse.accessToken, 't1');
   });
 
@@ -275,13 +296,18 @@ describe('what is known about a person', () => {
     assert.deepEqual(lines.filter((l) => l.reason).map(({ reason, username }) => [reason, username]), [['BrokerUnreachable', 'alice'], ['NoCallerIdentity', undefined]]);
   });
 
+  it('is right about names beyond ASCII', async () => {
+    resolver.sources['José'] = { warehouse: active('t') };
+    assert.equal((await people.of({ username: 'José', assertion: null })).sources.warehouse.accessToken, 't');
+  });
+
   it('does not mind lines in pieces, and drops a resolver that talks nonsense', async () => {
     await people.of(caller);
     for (const connection of resolver.connections) {
       connection.write('{"jsonrpc": "2.0", "method": "chan');
       connection.write('ged", "params": {"username": "alice"}}\n');
     }
-    await wait(20);
+    await heard();
     assert.equal(people.known(caller), null);
     await people.of(caller);
     for (const connection of resolver.connections) connection.write('nonsense\n');
@@ -391,7 +417,7 @@ describe('a live driver', () => {
     for (const [old, name] of warehouse.valid) if (name === user) warehouse.valid.delete(old);
     signIn(user, token, more);
     resolver.changed(user);
-    await wait(10);
+    await heard();
   }
   const driver = async (username, dataSource) => core.driverFor(await contextOf(config, username ? { username } : {}), dataSource);
   const who = async (username, ...args) => (await (await driver(username)).query('select 1', [], ...args))[0].user;
@@ -424,7 +450,7 @@ describe('a live driver', () => {
     await wait(20);
     signIn('alice', 'a2'); // the old token is still good
     resolver.changed('alice');
-    await wait(10);
+    await heard();
     assert.equal(await who('alice'), 'alice');
     assert.deepEqual(warehouse.drivers.map((d) => d.released), [false, false]);
     assert.equal(await running, 'alice');
@@ -459,6 +485,18 @@ describe('a live driver', () => {
     assert.equal(await who('alice'), 'alice');
     assert.deepEqual(resolver.requests.at(-1), { method: 'invalidate', params: { caller: { username: 'alice', assertion: null }, dataSource: 'warehouse', revision: 1 } });
     assert.equal(resolver.asked('invalidate'), 1);
+  });
+
+  it('forces no refresh when the token rotated under the query', async () => {
+    start();
+    signIn('alice', 'a1');
+    const mine = await driver('alice');
+    warehouse.drivers[0].query = async () => {
+      await rotate('alice', 'a2', { revision: 2 });
+      throw Object.assign(new Error('token is invalid'), { code: '28000' });
+    };
+    assert.equal((await mine.query('select 1'))[0].user, 'alice');
+    assert.equal(resolver.asked('invalidate'), 0);
   });
 
   it('retries no write', async () => {
@@ -512,6 +550,21 @@ describe('a live driver', () => {
     assert.equal((await running)[0].user, 'alice');
   });
 
+  it('lets nobody wait for a pool that was refused', { timeout: 10_000 }, async () => {
+    start();
+    signIn('alice', 'a1');
+    const mine = await driver('alice');
+    warehouse.valid.delete('a1');
+    let go;
+    resolver.onInvalidate = () => new Promise((resolve) => { go = () => { signIn('alice', 'a2', { revision: 2 }); resolve(); }; });
+    const first = mine.query('select 1');
+    while (!go) await wait(5);
+    const second = mine.query('select 1'); // the refresh is under way
+    await wait(10);
+    go();
+    assert.deepEqual([(await first)[0].user, (await second)[0].user], ['alice', 'alice']);
+  });
+
   it('starts no storm of log-ins with a refused token', async () => {
     start();
     signIn('alice', 'a1');
@@ -536,6 +589,13 @@ describe('a live driver', () => {
     const error = await who('alice').catch((e) => e);
     assert.match(error.message, /authentication failed \(\[token\]\)/);
     assert.ok(!util.inspect(error).includes('a-secret-token'));
+    const { query } = PooledDriver.prototype;
+    PooledDriver.prototype.query = async function failing() { throw new Error('bad', { cause: new Error(`sent ${this.config.password}`) }); };
+    signIn('dan', 'd-secret-token');
+    const caused = await who('dan').catch((e) => e);
+    PooledDriver.prototype.query = query;
+    assert.equal(caused.cause.message, 'sent [token]');
+    assert.ok(!util.inspect(caused).includes('d-secret-token'));
     start({ ...DOCUMENTED, driverFactory: (context) => ({ ...DOCUMENTED.driverFactory(context), fails: true }) });
     signIn('bob', 'b-secret-token');
     const failed = await driver('bob').catch((e) => e);
@@ -560,7 +620,7 @@ describe('a live driver', () => {
     await who('alice');
     resolver.sources.alice = { warehouse: { status: 'revoked', reason: 'Revoked', fallback: 'ServiceAccount' } };
     resolver.changed('alice');
-    await wait(10);
+    await heard();
     await assert.rejects(waiting.query('select 1'), /credential of alice ended or was replaced/);
     assert.equal(await who('alice'), 'service');
     await wait(5);
@@ -630,7 +690,7 @@ describe('a live driver', () => {
     const [house, lake] = [await core.driverFor(context, 'warehouse'), await core.driverFor(context, 'lake')];
     resolver.sources.alice.lake = active('l2', { revision: 6 });
     resolver.changed('alice');
-    await wait(10);
+    await heard();
     assert.deepEqual([(await house.query('select 1'))[0].user, (await lake.query('select 1'))[0].user], ['w1', 'l2']);
     assert.deepEqual(warehouse.drivers.map((d) => d.config.password), ['w1', 'l1', 'l2']);
     warehouse.valid.delete('l2');
@@ -639,6 +699,25 @@ describe('a live driver', () => {
     assert.equal(resolver.requests.at(-1).params.revision, 6);
     // Cube asks for the type alone, with the context of the first request
     assert.equal((await core.options.driverFactory({ ...context, dataSource: 'lake' })).type, 'fakelake');
+  });
+
+  it('tells them apart also when the configuration looks at everything, as Python does', async () => {
+    start({ driverFactory: (context) => {
+      const creds = JSON.parse(JSON.stringify(context.securityContext)).cubeCloud.userCredentials[context.dataSource];
+      return { type: 'fake', password: creds.accessToken };
+    } });
+    for (const token of ['w1', 'l1', 'l2']) warehouse.valid.set(token, token);
+    resolver.sources.alice = { warehouse: active('w1'), lake: active('l1') };
+    const context = await contextOf(config, { username: 'alice' });
+    const [house, lake] = [await core.driverFor(context, 'warehouse'), await core.driverFor(context, 'lake')];
+    resolver.sources.alice.lake = active('l2', { revision: 6 });
+    resolver.changed('alice');
+    await heard();
+    for (const each of [house, lake, house]) await each.query('select 1');
+    assert.deepEqual(warehouse.drivers.map((d) => d.config.password), ['w1', 'l1', 'l2']);
+    warehouse.valid.delete('l2');
+    await assert.rejects(lake.query('select 1'));
+    assert.deepEqual(resolver.requests.at(-1).params.dataSource, 'lake');
   });
 
   describe('with fallback: Deny', () => {
@@ -660,7 +739,7 @@ describe('a live driver', () => {
       await assert.rejects(who('carol'), /not connected/);
       signIn('carol', 'c1', { fallback: 'Deny' });
       resolver.changed('carol');
-      await wait(10);
+      await heard();
       assert.equal(await who('carol'), 'carol');
     });
 

@@ -1,5 +1,6 @@
 """A resolver that does what a test says, speaking docs/reference/protocols.md over a unix socket."""
 
+import contextlib
 import json
 import socketserver
 import threading
@@ -28,6 +29,7 @@ class FakeResolver:
         self.requests: list[dict[str, Any]] = []
         self.on_invalidate: Callable[[dict[str, Any]], None] = lambda _params: None
         self._connections: list[Any] = []
+        self._writing = threading.Lock()
 
     def __enter__(self) -> Self:
         self.path.unlink(missing_ok=True)
@@ -36,8 +38,9 @@ class FakeResolver:
         class Connection(socketserver.StreamRequestHandler):
             def handle(self) -> None:
                 resolver._connections.append(self.connection)
-                for line in self.rfile:
-                    resolver._answer(self.connection, json.loads(line))
+                for line in self.rfile:  # answers come in any order: a forced refresh holds up nobody else
+                    request = json.loads(line)
+                    threading.Thread(target=resolver._answer, args=(self.connection, request), daemon=True).start()
 
         self._server = socketserver.ThreadingUnixStreamServer(str(self.path), Connection)
         self._server.daemon_threads = True
@@ -69,10 +72,8 @@ class FakeResolver:
 
     def _tell(self, message: dict[str, Any]) -> None:
         for connection in self._connections:
-            try:
-                self._send(connection, message)
-            except OSError:
-                continue  # a Cube that has ended
+            self._send(connection, message)
 
     def _send(self, connection: Any, message: dict[str, Any]) -> None:
-        connection.sendall(json.dumps({"jsonrpc": "2.0"} | message).encode() + b"\n")
+        with self._writing, contextlib.suppress(OSError):  # a Cube that has ended
+            connection.sendall(json.dumps({"jsonrpc": "2.0"} | message).encode() + b"\n")

@@ -117,10 +117,12 @@ def cached(cube: Cube, username: str | None) -> dict[str, Any]:
 
 def dead(warehouse: Warehouse, token: str) -> None:
     """Wait until the warehouse refuses the token."""
-    with pytest.raises(RefusedError):
+    try:
         while True:
             warehouse.query(token, "SELECT 1")
             time.sleep(0.2)
+    except RefusedError:
+        return
 
 
 def test_everybody_is_seen_as_oneself_and_the_unconnected_as_the_service_account(
@@ -312,7 +314,7 @@ def test_every_decision_is_in_the_log_with_the_requests_id(cube: Cube, resolver:
 def test_no_answer_is_a_clear_error_and_no_other_identity(start: Start, tmp_path: Path) -> None:
     path = tmp_path / "resolver.sock"
     with start(CUBE_OAUTH_SOCKET=str(path)) as cube:
-        with pytest.raises(LoadError, match="credentials of this user cannot be read now .BrokerUnreachable") as failure:
+        with pytest.raises(LoadError, match=r"credentials of this user cannot be read now \(BrokerUnreachable") as failure:
             cube.whoami("alice")
         assert failure.value.status == 500
         assert cube.whoami(None) == SERVICE

@@ -750,7 +750,7 @@ class LiveDriver {
           return await opened.ask(name, args, read, call);
         } catch (error) {
           if (!read || call.cancelled || !isRefusal(error)) throw error;
-          if (attempt < TRIES && this.#rotated(opened)) continue;
+          if (attempt < TRIES && await this.#rotated(opened)) continue;
           if (!forced && await this.#forced(opened)) { forced = true; continue; }
           if (error !== opened.refusal) throw error;
           const late = opened.stillAnswered(call.running, error);
@@ -766,7 +766,7 @@ class LiveDriver {
   async #use() {
     for (;;) {
       const credentials = await this.#credentials();
-      if (!this.#current || isStale(this.#current, credentials)) {
+      if (!this.#current || this.#current.refusal || isStale(this.#current, credentials)) {
         await (this.#opening ??= this.#exchange(credentials).finally(() => { this.#opening = null; }));
       }
       if (this.#current) return this.#current;
@@ -787,7 +787,7 @@ class LiveDriver {
       const print = tokensPrint(credentials);
       if (this.#refused?.print === print && Date.now() < this.#refused.until) throw this.#refused.error;
       const plan = await this.maker.plan(credentials);
-      if (this.#current && plan.print && plan.print === this.#current.plan.print) { // another source's token changed
+      if (this.#current && !this.#current.refusal && plan.print && plan.print === this.#current.plan.print) { // another source's token changed
         this.#current.credentials = credentials;
         return;
       }
@@ -796,7 +796,7 @@ class LiveDriver {
       if (!error) { this.#settle(next); return; }
       next.retire();
       if (!isRefusal(error)) throw error;
-      const newer = this.#rotated(next) ?? (attempt === 1 ? await this.#forced(next) : null);
+      const newer = await this.#rotated(next) ?? (attempt === 1 ? await this.#forced(next) : null);
       if (!newer || attempt === TRIES) { this.#remember(next, error); throw error; }
       credentials = newer;
     }
@@ -821,17 +821,17 @@ class LiveDriver {
     if (this.#current === opened) this.#drop();
   }
 
-  /** The same identity's credentials, when they are newer than the refused ones. @param {Opened} opened */
-  #rotated(opened, known = this.people.known(this.caller)) {
-    return known && known.eyes === this.eyes && isStale(opened, known) ? known : null;
+  /** The same identity's credentials now, when they are newer than the refused ones. @param {Opened} opened */
+  async #rotated(opened, asking = this.people.of(this.caller)) {
+    const now = await asking.catch(() => null);
+    return now && now.eyes === this.eyes && isStale(opened, now) ? now : null;
   }
 
   /** The same after a refresh was forced. @param {Opened} opened */
   async #forced(opened) {
     const dataSource = opened.plan.presents;
     if (!dataSource) return null;
-    const { revision } = opened.credentials.sources[dataSource];
-    return this.#rotated(opened, await this.people.refused(this.caller, dataSource, revision).catch(() => null));
+    return this.#rotated(opened, this.people.refused(this.caller, dataSource, opened.credentials.sources[dataSource].revision));
   }
 
   /** @param {Opened} opened */
