@@ -104,6 +104,18 @@ describe('the security context', () => {
     assert.equal(configure().driverFactory({ securityContext: forged }).password, 'service-token');
   });
 
+  it('lets requests that waited for one answer go on one after another', async () => {
+    const config = configure();
+    const steps = [];
+    await Promise.all(Array.from({ length: 10 }, async () => {
+      await contextOf(config, { username: 'alice' });
+      steps.push('begins');
+      for (let i = 0; i < 20; i++) await null; // what Cube does before the first compiled model is stored
+      steps.push('ends');
+    }));
+    assert.deepEqual(steps, Array.from({ length: 10 }, () => ['begins', 'ends']).flat());
+  });
+
   it("calls the configuration's own extendContext first, without the forged claim, and merges its answer", async () => {
     resolver.sources['alice@example.com'] = { warehouse: active('t') };
     let saw;

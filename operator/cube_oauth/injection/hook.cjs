@@ -453,7 +453,7 @@ function wrapConfiguration(own, { people, settings, log, development }) {
 
   const contextOf = async (/** @type {Loose} */ context, /** @type {Caller} */ caller, /** @type {string | undefined} */ requestID) => {
     const { username } = caller;
-    const credentials = await people.of(caller, requestID).catch((error) => {
+    const credentials = people.known(caller) ?? await people.of(caller, requestID).then(inTurn, (error) => {
       log.decided(error.reason ?? 'BrokerUnreachable', { username, requestID });
       throw error;
     });
@@ -484,6 +484,13 @@ function wrapConfiguration(own, { people, settings, log, development }) {
   wrapped.add(config.extendContext);
   return config;
 }
+
+/**
+ * Requests that waited for one line of the resolver go on one after another: all at once, while Cube is cold, each of
+ * them finds no compiled model and compiles one (measured for 100 requests of 20 users: 5 instead of 1, 505 MB instead of 230).
+ * @template T @param {T} value @returns {Promise<T>}
+ */
+const inTurn = (value) => new Promise((resolve) => { setImmediate(resolve, value); });
 
 /** The request's id as Cube will log it; where Cube would make one up unseen, we make it. @param {Loose} request */
 function requestIDOf(request) {
