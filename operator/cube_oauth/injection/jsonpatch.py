@@ -1,16 +1,18 @@
-"""The part of RFC 6902 that injection needs: ``add`` and ``replace``."""
+"""The operations of RFC 6902 that injection makes: ``add`` and ``replace``."""
 
 from __future__ import annotations
 
-import copy
 from typing import Any
+
+from jsonpatch import apply_patch
+from jsonpointer import JsonPointer
 
 Operation = dict[str, Any]
 
 
 def pointer(*parts: str | int) -> str:
     """A JSON Pointer (RFC 6901)."""
-    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in parts)
+    return str(JsonPointer.from_parts(parts).path)
 
 
 def add(value: Any, *path: str | int) -> Operation:
@@ -32,20 +34,5 @@ def append(items: list[Any], existing: object, *path: str | int) -> list[Operati
 
 def apply(document: dict[str, Any], patch: tuple[Operation, ...]) -> dict[str, Any]:
     """A copy of ``document`` with the operations applied."""
-    result = copy.deepcopy(document)
-    for operation in patch:
-        _apply(result, operation)
-    return result
-
-
-def _apply(document: Any, operation: Operation) -> None:
-    *parents, last = [part.replace("~1", "/").replace("~0", "~") for part in operation["path"].split("/")[1:]]
-    for part in parents:
-        document = document[int(part)] if isinstance(document, list) else document[part]
-    value = copy.deepcopy(operation["value"])
-    if not isinstance(document, list):
-        document[last] = value
-    elif operation["op"] == "replace":
-        document[int(last)] = value
-    else:
-        document.insert(len(document) if last == "-" else int(last), value)
+    patched: dict[str, Any] = apply_patch(document, list(patch))
+    return patched
