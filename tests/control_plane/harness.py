@@ -5,6 +5,7 @@ import hashlib
 import http.client
 import json
 import os
+import re
 import secrets
 import signal
 import ssl
@@ -58,18 +59,28 @@ class KubeApi:
         self._context = context
 
     def ask(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> Any:
+        status, text = self._send(method, path, json.dumps(body) if body is not None else None, content_type)
+        if status == 404:
+            return None
+        content = json.loads(text)
+        if status >= 400:
+            raise RuntimeError(f"{method} {path}: {status} {content.get('message')}")
+        return content
+
+    def _send(self, method: str, path: str, body: str | None, content_type: str) -> tuple[int, str]:
         connection = http.client.HTTPSConnection(self._address.hostname, self._address.port, context=self._context, timeout=30)
         try:
-            connection.request(method, path, json.dumps(body) if body is not None else None, {"Content-Type": content_type})
+            connection.request(method, path, body, {"Content-Type": content_type})
             answer = connection.getresponse()
-            content = json.loads(answer.read())
+            return answer.status, answer.read().decode()
         finally:
             connection.close()
-        if answer.status == 404:
-            return None
-        if answer.status >= 400:
-            raise RuntimeError(f"{method} {path}: {answer.status} {content.get('message')}")
-        return content
+
+    def writes(self) -> float:
+        """How many requests to write our kinds the API server has had, those that changed nothing included."""
+        lines = self._send("GET", "/metrics", None, "text/plain")[1].splitlines()
+        ours = [line for line in lines if line.startswith("apiserver_request_total{") and 'group="cubeoauth.dev"' in line]
+        return sum(float(line.split()[-1]) for line in ours if not re.search('verb="(GET|LIST|WATCH)"', line))
 
     def get(self, path: str) -> Any:
         return self.ask("GET", path)
@@ -230,6 +241,9 @@ class Installation:
     def ready(self, app: str = "trino") -> dict[str, Any]:
         found = self.kube.get(f"{APPS.format(self.tenant)}/{app}")
         return condition(found, "Ready") if found else {"status": "", "reason": ""}
+
+    def counts(self, app: str = "trino") -> dict[str, int]:
+        return self.kube.get(f"{APPS.format(self.tenant)}/{app}")["status"]["credentials"]
 
     def credential(self, username: str = "alice", app: str = "trino", name: str | None = None) -> dict[str, Any]:
         return self.kube.create(

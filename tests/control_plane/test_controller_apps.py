@@ -74,11 +74,7 @@ def test_counts_by_state_are_in_the_apps_status(installation):
     installation.app()
     installation.connect("alice")
     installation.credential("bob")
-
-    def counts():
-        return installation.kube.get(f"{APPS.format(installation.tenant)}/trino")["status"]["credentials"]
-
-    eventually(lambda: counts() == {"active": 1, "pending": 1, "expired": 0, "revoked": 0}, say=installation.tell)
+    eventually(lambda: installation.counts() == {"active": 1, "pending": 1, "expired": 0, "revoked": 0}, say=installation.tell)
 
 
 def test_a_credential_of_no_app_says_so_until_the_app_comes(installation):

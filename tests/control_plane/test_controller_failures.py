@@ -167,13 +167,16 @@ def test_a_restart_asks_the_provider_nothing_and_writes_no_status(installation, 
     installation.app()
     provider.control.lifetimes(accessToken=3600)
     credential = installation.connect("alice")
+    eventually(lambda: installation.counts()["active"] == 1)
     first.terminate()
-    before = installation.look("alice")["metadata"]["resourceVersion"]
+    before, writes = installation.look("alice")["metadata"]["resourceVersion"], installation.kube.writes()
+    assert writes > 0
     provider.control.reset_stats()
     again = installation.start()
     eventually(lambda: 'cube_oauth_controller_credentials{app="trino"' in again.page("/metrics")[1])
     time.sleep(3)  # nothing can be awaited: nothing must happen
     assert installation.look("alice")["metadata"]["resourceVersion"] == before
+    assert installation.kube.writes() == writes
     assert credential["metadata"]["name"] not in "".join(line.get("message", "") for line in again.lines())
     assert "cube_oauth_controller_provider_requests_total{" not in again.page("/metrics")[1]
 

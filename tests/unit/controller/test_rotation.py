@@ -1,0 +1,240 @@
+"""Redeeming a refresh token: once, and never without keeping what came of it."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+
+from cube_oauth.controller.apps import AppNotReadyError, Client
+from cube_oauth.controller.budget import Backoff
+from cube_oauth.controller.keys import Keys
+from cube_oauth.controller.metrics import Metrics
+from cube_oauth.controller.revoke import Revoker
+from cube_oauth.controller.rotation import Rotation
+from cube_oauth.controller.tokens import TokenStore
+from cube_oauth.kube.api import SECRETS, KubeError
+from cube_oauth.lifecycle.apps import NOT_FOUND
+from cube_oauth.lifecycle.decide import Observed
+from cube_oauth.providers import ClientCredentials, Endpoints, Kind, ProviderError, TokenAnswer
+from cube_oauth.resources.keyring import Keyring, SealingKey
+from cube_oauth.resources.secrets import Claim
+from tests.unit.controller.clocks import START, StoppedClock
+from tests.unit.controller.fakes import FakeApi, FakeProvider, UnansweredError
+from tests.unit.lifecycle.samples import app, credential, token
+
+KEYS = Keys(Keyring.generate(), Keyring.generate(), SealingKey.generate())
+ENDPOINTS = Endpoints("https://idp/a", "https://idp/token", revocation_url="https://idp/revoke")
+NAMESPACE = "tokens"
+
+
+class FakeApps:
+    def __init__(self):
+        self.refusals, self.problem = [], None
+
+    async def client(self, key):
+        if self.problem:
+            raise self.problem
+        return Client(ENDPOINTS, ClientCredentials("cube"))
+
+    def refused(self, key, error):
+        self.refusals.append(error.reason)
+
+    def accepted(self, key):
+        pass
+
+
+class FakeEvents:
+    def warning(self, *_):
+        pass
+
+
+class Bench:
+    def __init__(self, monkeypatch):
+        monkeypatch.setattr("cube_oauth.controller.tokens.FIRST_PAUSE", 0)
+        self.api, self.clock, self.apps, self.backoff = FakeApi(), StoppedClock(), FakeApps(), Backoff()
+        self.provider = FakeProvider(TokenAnswer(SecretStr("new-access"), SecretStr("new-refresh"), expires_in=timedelta(hours=1)))
+        self.tokens = TokenStore(self.api, NAMESPACE, lambda new, old: None)
+        metrics = Metrics(CollectorRegistry())
+        revoker = Revoker(self.provider, KEYS, metrics)
+        self.rotation = Rotation(
+            self.tokens, self.apps, self.provider, KEYS, revoker, self.backoff, FakeEvents(), metrics, self.clock
+        )
+        self.put(self.sample("old-refresh"))
+
+    def sample(self, refresh, **record):
+        made = token(**record)
+        sealed = KEYS.refresh.seal(SecretStr(refresh), made.record.owner)
+        access = KEYS.access.seal(SecretStr("old-access"), made.record.owner)
+        return replace(made, refresh_token=sealed, access_token=access, resource_version=None)
+
+    def put(self, made):
+        """What somebody else writes; our copy hears of it only when ``hear`` is called."""
+        return self.api.store(SECRETS.path(NAMESPACE, made.name), made.to_kubernetes(NAMESPACE))
+
+    def hear(self):
+        self.tokens.mirror.put(self.api.objects[SECRETS.path(NAMESPACE, "token-uid-1")])
+
+    async def refresh(self):
+        self.hear()
+        seen = Observed(credential(), app(), app_ready=True, token=self.tokens.get("uid-1"))
+        await self.rotation.refresh(seen, None)
+
+    async def stored(self):
+        return await self.tokens.reread("uid-1")
+
+    async def refresh_token(self):
+        there = await self.stored()
+        return KEYS.refresh.open(there.refresh_token, there.record.owner).get_secret_value() if there.refresh_token else None
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    return Bench(monkeypatch)
+
+
+async def test_a_refresh_writes_a_claim_then_asks_then_writes_the_answer(bench):
+    claims = []
+    bench.provider.meanwhile = lambda: claims.append("claim" in bench.api.objects[SECRETS.path(NAMESPACE, "token-uid-1")]["data"])
+    await bench.refresh()
+    assert claims == [True]
+    assert bench.provider.redeemed == ["old-refresh"]
+    assert [method for method, _ in bench.api.writes] == ["PUT", "PUT"]
+    assert await bench.refresh_token() == "new-refresh"
+    assert (await bench.stored()).claim is None
+
+
+async def test_when_somebody_else_wrote_the_provider_is_not_asked(bench):
+    bench.api.before_write = lambda: bench.put(bench.sample("other-refresh")) if not bench.api.writes else None
+    await bench.refresh()
+    assert bench.provider.redeemed == []
+    assert await bench.refresh_token() == "other-refresh"
+
+
+@pytest.mark.parametrize("fault", [KubeError(500, "InternalError", "PUT"), UnansweredError()])
+async def test_when_the_claim_is_not_surely_written_the_provider_is_not_asked(bench, fault):
+    bench.api.faults = [fault]
+    with pytest.raises(KubeError):
+        await bench.refresh()
+    assert bench.provider.redeemed == []
+
+
+async def test_a_process_that_slept_after_its_claim_does_not_ask(bench):
+    bench.api.before_write = lambda: setattr(bench.clock, "_now", START + timedelta(seconds=25))
+    await bench.refresh()
+    assert bench.provider.redeemed == []
+
+
+async def test_an_answer_that_cannot_be_written_is_written_later_and_nothing_is_redeemed_again(bench):
+    refused = [
+        KubeError(500, "InternalError", "PUT"),
+        KubeError(0, "ClientConnectorError", "PUT"),
+        KubeError(403, "Forbidden", "PUT"),
+    ]
+    bench.provider.meanwhile = lambda: bench.api.faults.extend(refused)
+    await bench.refresh()
+    assert bench.provider.redeemed == ["old-refresh"]
+    assert await bench.refresh_token() == "new-refresh"
+
+
+async def test_a_write_whose_answer_was_lost_counts_as_written(bench):
+    bench.provider.meanwhile = lambda: bench.api.faults.append(UnansweredError())
+    await bench.refresh()
+    assert [method for method, _ in bench.api.writes] == ["PUT", "PUT"]
+    assert (await bench.stored()).record.revision == 6
+    assert bench.provider.revoked == []
+
+
+async def test_what_changed_beside_our_claim_is_merged(bench):
+    def relabel():
+        there = bench.api.objects[SECRETS.path(NAMESPACE, "token-uid-1")]
+        bench.api.store(SECRETS.path(NAMESPACE, "token-uid-1"), there)
+
+    bench.provider.meanwhile = relabel
+    await bench.refresh()
+    assert await bench.refresh_token() == "new-refresh"
+
+
+async def test_a_newer_sign_in_wins_and_what_we_got_is_revoked(bench):
+    bench.provider.meanwhile = lambda: bench.put(bench.sample("of-the-new-sign-in", grant="two"))
+    await bench.refresh()
+    assert await bench.refresh_token() == "of-the-new-sign-in"
+    assert bench.provider.revoked == ["new-refresh"]
+
+
+async def test_what_came_for_a_deleted_credential_is_revoked(bench):
+    bench.provider.meanwhile = bench.api.objects.clear
+    await bench.refresh()
+    assert bench.provider.revoked == ["new-refresh"]
+    assert bench.api.objects == {}
+
+
+async def test_a_claim_of_somebody_else_over_ours_is_left_alone(bench):
+    theirs = Claim(id="theirs", refresh_token_hash="x", deadline=START + timedelta(hours=1))
+    bench.provider.meanwhile = lambda: bench.put(replace(bench.sample("old-refresh"), claim=theirs))
+    await bench.refresh()
+    assert (await bench.stored()).claim.id == "theirs"
+    assert bench.provider.revoked == ["new-refresh"]
+
+
+async def test_the_persons_error_ends_the_sign_in_and_keeps_the_access_token(bench):
+    bench.provider.problem = ProviderError(Kind.USER, "InvalidGrant", "over")
+    await bench.refresh()
+    there = await bench.stored()
+    assert (there.record.ended, there.refresh_token) == ("Revoked", None)
+    assert there.access_token
+
+
+async def test_the_end_of_an_old_sign_in_does_not_end_the_new_one(bench):
+    bench.provider.problem = ProviderError(Kind.USER, "InvalidGrant", "over")
+    bench.provider.meanwhile = lambda: bench.put(bench.sample("of-the-new-sign-in", grant="two"))
+    await bench.refresh()
+    assert await bench.refresh_token() == "of-the-new-sign-in"
+    assert (await bench.stored()).record.ended is None
+
+
+async def test_the_apps_error_is_said_there_and_the_credential_is_left_alone(bench):
+    bench.provider.problem = ProviderError(Kind.APP, "InvalidClient", "wrong secret")
+    await bench.refresh()
+    assert bench.apps.refusals == ["InvalidClient"]
+    assert await bench.refresh_token() == "old-refresh"
+    assert (await bench.stored()).record.ended is None
+
+
+async def test_bad_weather_makes_a_pause(bench):
+    bench.provider.problem = ProviderError(Kind.WEATHER, "RateLimited", "later", retry_after=timedelta(minutes=5))
+    await bench.refresh()
+    assert bench.backoff.not_before(("team", "trino-alice")) > START
+    assert bench.backoff.not_before("https://idp.example.com:443") == START + timedelta(minutes=5)
+    assert await bench.refresh_token() == "old-refresh"
+
+
+@pytest.mark.parametrize(
+    ("what", "problem", "released"),
+    [
+        ("an answer came", ProviderError(Kind.WEATHER, "ProviderUnavailable", "m"), True),
+        ("it was never sent", ProviderError(Kind.WEATHER, "Timeout", "m", sent=False), True),
+        ("nobody knows whether it was served", ProviderError(Kind.WEATHER, "Timeout", "m"), False),
+        ("the connection broke", ProviderError(Kind.WEATHER, "ConnectionLost", "m"), False),
+    ],
+)
+async def test_a_claim_is_given_up_early_only_when_its_request_is_surely_over(bench, what, problem, released):
+    bench.provider.problem = problem
+    await bench.refresh()
+    claim = (await bench.stored()).claim
+    assert (bench.rotation.released_claim("uid-1") == claim.id) is released
+
+
+async def test_an_app_that_is_not_ready_costs_nothing(bench):
+    bench.apps.problem = AppNotReadyError(NOT_FOUND)
+    await bench.refresh()
+    assert (bench.provider.redeemed, bench.api.writes) == ([], [])
+
+
+async def test_a_token_of_lost_keys_is_not_sent_and_ends(bench):
+    stranger = replace(bench.sample("x"), refresh_token=Keyring.generate().seal(SecretStr("x"), "another"))
+    bench.put(stranger)
+    await bench.refresh()
+    assert bench.provider.redeemed == []
+    assert (await bench.stored()).record.ended == "UndecipherableToken"
