@@ -20,12 +20,12 @@ def world(tmp_path_factory):
         yield built
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is open, no asyncio test can run in this thread
 def browser():
     with chromium() as launched:
         yield launched
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def story(world, browser, tmp_path_factory):
     return Story(world, browser, tmp_path_factory.mktemp("screenshots"), tell=lambda step: None)
