@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -103,8 +104,8 @@ class Installation:
         secret = self.get(f"/api/v1/namespaces/{SYSTEM}/secrets/{NAME}-keys-{suffix}")
         return Keyring.from_json(base64.b64decode(secret["data"]["ring"]).decode())
 
-    def connect(self, username: str, *, lifetime: timedelta, age: timedelta = timedelta()) -> None:
-        """A person who is connected already, ``age`` into a token's ``lifetime``; needs the controller's key rings."""
+    def connect(self, username: str, *, lifetime: timedelta) -> None:
+        """A person who is connected already, with a fresh token; needs the controller's key rings."""
         app = self.get(f"/apis/cubeoauth.dev/v1alpha1/namespaces/{NAMESPACE}/oauthapps/trino")["metadata"]
         credential = self.create(
             f"/apis/cubeoauth.dev/v1alpha1/namespaces/{NAMESPACE}/usercredentials",
@@ -115,7 +116,7 @@ class Installation:
                 "spec": {"username": username, "oauthAppRef": {"name": "trino"}},
             },
         )["metadata"]
-        issued = datetime.now(UTC).replace(microsecond=0) - age
+        issued = datetime.now(UTC).replace(microsecond=0)
         record = TokenRecord(
             credential=Reference(namespace=NAMESPACE, name=credential["name"], uid=credential["uid"]),
             app=Reference(namespace=NAMESPACE, name="trino", uid=app["uid"]),
@@ -135,6 +136,22 @@ class Installation:
             refresh.seal(SecretStr(f"refresh-{username}"), record.owner),
         )
         self.create(f"/api/v1/namespaces/{TOKENS}/secrets", token.to_kubernetes(TOKENS))
+
+    def settle(self, seconds: float = 300) -> None:
+        """Wait until the controller has published every credential as active."""
+        until = time.monotonic() + seconds
+        while any((item.get("status") or {}).get("state") != "Active" for item in self.credentials()):
+            if time.monotonic() > until:
+                raise RuntimeError("the controller did not settle on the credentials")
+            time.sleep(0.5)
+
+    def age(self, by: timedelta) -> None:
+        """Make all stored tokens older, while no controller runs: what was fresh is then due, with nothing else to be told."""
+        for item in self.items(f"/api/v1/namespaces/{TOKENS}/secrets"):
+            token = TokenSecret.from_kubernetes(item)
+            older = {name: getattr(token.record, name) - by for name in ("issued_at", "expires_at")}
+            aged = replace(token, record=token.record.model_copy(update=older))
+            self._ask("PUT", f"/api/v1/namespaces/{TOKENS}/secrets/{token.name}", aged.to_kubernetes(TOKENS))
 
     def _rings(self) -> tuple[Keyring, Keyring]:
         if not hasattr(self, "_known_rings"):

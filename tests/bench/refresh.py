@@ -39,11 +39,13 @@ def provider(folder: Path) -> Iterator[tuple[str, Path]]:
 
 def measure(installation: Installation, ca: Path) -> list[Result]:
     """All credentials are due at once; both loops work through as many of them as the other."""
-    with installation.process("controller", CUBE_OAUTH_EXTRA_CA_FILE=str(ca)) as rings:
-        rings.wait_ready()
-    for number in range(CREDENTIALS):
-        installation.connect(f"due-{number}", lifetime=timedelta(hours=1), age=timedelta(minutes=50))
-    due = [item["metadata"]["name"] for item in installation.credentials() if item["spec"]["username"].startswith("due-")]
+    with installation.process("controller", CUBE_OAUTH_EXTRA_CA_FILE=str(ca)) as first:
+        first.wait_ready()
+        for number in range(CREDENTIALS):
+            installation.connect(f"due-{number}", lifetime=timedelta(hours=1))
+        installation.settle()
+    installation.age(timedelta(minutes=50))
+    due = [item["metadata"]["name"] for item in installation.credentials()]
     with installation.process("controller", CUBE_OAUTH_EXTRA_CA_FILE=str(ca), CUBE_OAUTH_WORKERS=str(CONCURRENCY)) as controller:
         ours = _rate_of(controller, len(due))
         memory = controller.memory()

@@ -26,7 +26,7 @@ def measure(installation: Installation) -> list[Result]:
         installation.connect(f"user-{number}", lifetime=timedelta(hours=12))
     with installation.process("controller") as first:
         first.wait_ready()
-        _settled(installation)
+        installation.settle()
     before = _versions(installation)
     floor = min(_list_alone(installation) for _ in range(3))
     began = time.perf_counter()
@@ -48,14 +48,6 @@ def _list_alone(installation: Installation) -> float:
     began = time.perf_counter()
     subprocess.run([sys.executable, "-c", LIST, NAMESPACE, TOKENS], env=installation.environment(), check=True)
     return time.perf_counter() - began
-
-
-def _settled(installation: Installation) -> None:
-    until = time.monotonic() + 300
-    while any((item.get("status") or {}).get("state") != "Active" for item in installation.credentials()):
-        if time.monotonic() > until:
-            raise RuntimeError("the controller did not settle on the credentials")
-        time.sleep(0.5)
 
 
 def _versions(installation: Installation) -> dict[str, str]:
