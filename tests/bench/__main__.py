@@ -4,7 +4,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import refresh, resolve, restart
+from tests.bench import expiry, refresh, resolve, restart
 from tests.bench.installation import Installation
 from tests.bench.results import Result
 from tests.cluster import ControlPlane
@@ -17,8 +17,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="bench-") as work:
         with step("refreshes: a controller and a bare loop"), refresh.provider(Path(work)) as (token_url, ca):
             results += _on_a_control_plane("bench-refresh", work, token_url, lambda there: refresh.measure(there, ca))
-        with step("a restart with 2,000 credentials"):
+        with step("a restart with 10,000 credentials"):
             results += _on_a_control_plane("bench-restart", work, None, _after_bootstrap(restart.measure))
+        with step("1,000 credentials that end in the same second"):
+            results += _on_a_control_plane("bench-expiry", work, None, _after_bootstrap(expiry.measure))
         with step("a resolve through the socket"):
             results += _on_a_control_plane("bench-resolve", work, None, _after_bootstrap(resolve.measure))
     print("\n" + "\n".join(result.row() for result in results) + "\n")

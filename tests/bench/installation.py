@@ -1,9 +1,11 @@
 """An installation without pods: a control plane, and our processes beside it as subprocesses, for measurements and tests."""
 
+import asyncio
 import base64
 import http.client
 import json
 import os
+import re
 import ssl
 import subprocess
 import sys
@@ -18,6 +20,8 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from cube_oauth.kube.api import OAUTH_APPS, SECRETS, Api, Resource
+from cube_oauth.kube.api import USER_CREDENTIALS as CREDENTIALS
 from cube_oauth.resources.keyring import Keyring
 from cube_oauth.resources.kinds import crds
 from cube_oauth.resources.names import credential_name
@@ -27,6 +31,7 @@ from tests.parts.processes import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMESPACE, SYSTEM, TOKENS, NAME = "analytics", "cube-oauth", "cube-oauth-tokens", "cube-oauth"
+AT_A_TIME = 20
 
 
 class Installation:
@@ -104,38 +109,51 @@ class Installation:
         secret = self.get(f"/api/v1/namespaces/{SYSTEM}/secrets/{NAME}-keys-{suffix}")
         return Keyring.from_json(base64.b64decode(secret["data"]["ring"]).decode())
 
-    def connect(self, username: str, *, lifetime: timedelta) -> None:
-        """A person who is connected already, with a fresh token; needs the controller's key rings."""
-        app = self.get(f"/apis/cubeoauth.dev/v1alpha1/namespaces/{NAMESPACE}/oauthapps/trino")["metadata"]
-        credential = self.create(
-            f"/apis/cubeoauth.dev/v1alpha1/namespaces/{NAMESPACE}/usercredentials",
-            {
-                "apiVersion": "cubeoauth.dev/v1alpha1",
-                "kind": "UserCredential",
-                "metadata": {"name": credential_name("trino", username)},
-                "spec": {"username": username, "oauthAppRef": {"name": "trino"}},
-            },
-        )["metadata"]
+    def connect(self, *usernames: str, lifetime: timedelta, refreshable: bool = True) -> None:
+        """People who are connected already, with fresh tokens; needs the controller's key rings."""
         issued = datetime.now(UTC).replace(microsecond=0)
-        record = TokenRecord(
-            credential=Reference(namespace=NAMESPACE, name=credential["name"], uid=credential["uid"]),
-            app=Reference(namespace=NAMESPACE, name="trino", uid=app["uid"]),
-            username=username,
-            token_url=self.token_url,
-            client_id="cube",
-            grant=f"grant-of-{username}",
-            revision=1,
-            issued_at=issued,
-            expires_at=issued + lifetime,
-        )
-        access, refresh = self._rings()
-        token = TokenSecret(
-            record,
-            None,
-            access.seal(SecretStr("access-" + "x" * 900), record.owner),
-            refresh.seal(SecretStr(f"refresh-{username}"), record.owner),
-        )
-        self.create(f"/api/v1/namespaces/{TOKENS}/secrets", token.to_kubernetes(TOKENS))
+        made = self._make(CREDENTIALS, NAMESPACE, [_credential(username) for username in usernames])
+        app = self.get(f"{OAUTH_APPS.path(NAMESPACE, 'trino')}")["metadata"]
+        access, refresh = self.ring("access"), self.ring("refresh")
+        secrets = []
+        for credential in made:
+            username = credential["spec"]["username"]
+            record = TokenRecord(
+                credential=_reference(credential["metadata"]),
+                app=_reference(app),
+                username=username,
+                token_url=self.token_url,
+                client_id="cube",
+                grant=f"grant-of-{username}",
+                revision=1,
+                issued_at=issued,
+                expires_at=issued + lifetime,
+            )
+            sealed = refresh.seal(SecretStr(f"refresh-{username}"), record.owner) if refreshable else None
+            token = TokenSecret(record, None, access.seal(SecretStr("access-" + "x" * 900), record.owner), sealed)
+            secrets.append(token.to_kubernetes(TOKENS))
+        self._make(SECRETS, TOKENS, secrets)
+
+    def unrelated(self, number: int) -> None:
+        """Secrets that are none of ours, where ours are."""
+        data = {"data": base64.b64encode(b"x" * 500).decode()}
+        for namespace in (NAMESPACE, TOKENS):
+            self._make(SECRETS, namespace, [{"metadata": {"name": f"unrelated-{one}"}, "data": data} for one in range(number // 2)])
+
+    def _make(self, resource: Resource, namespace: str, bodies: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """All of them, several at a time: one after the other would take minutes for thousands."""
+
+        async def make() -> list[dict[str, Any]]:
+            turn = asyncio.Semaphore(AT_A_TIME)
+            async with Api.connect(str(self.cluster.kubeconfig)) as api:
+
+                async def one(body: dict[str, Any]) -> dict[str, Any]:
+                    async with turn:
+                        return await api.create(resource, body, namespace)
+
+                return await asyncio.gather(*map(one, bodies))
+
+        return asyncio.run(make())
 
     def settle(self, seconds: float = 300) -> None:
         """Wait until the controller has published every credential as active."""
@@ -153,18 +171,13 @@ class Installation:
             aged = replace(token, record=token.record.model_copy(update=older))
             self._ask("PUT", f"/api/v1/namespaces/{TOKENS}/secrets/{token.name}", aged.to_kubernetes(TOKENS))
 
-    def _rings(self) -> tuple[Keyring, Keyring]:
-        if not hasattr(self, "_known_rings"):
-            self._known_rings = self.ring("access"), self.ring("refresh")
-        return self._known_rings
-
     def items(self, path: str) -> list[dict[str, Any]]:
         """The items of a list."""
         return self.get(path)["items"]
 
     def credentials(self) -> list[dict[str, Any]]:
         """All UserCredentials."""
-        return self.items(f"/apis/cubeoauth.dev/v1alpha1/namespaces/{NAMESPACE}/usercredentials")
+        return self.items(CREDENTIALS.path(NAMESPACE))
 
     def get(self, path: str) -> dict[str, Any]:
         """GET as the administrator."""
@@ -174,6 +187,12 @@ class Installation:
         """POST as the administrator; kubectl would be far too slow for thousands."""
         return self._ask("POST", path, body)
 
+    def writes(self) -> int:
+        """How many requests to write our kinds, Secrets and Events the API server has had."""
+        self._http.request("GET", "/metrics")
+        lines = self._http.getresponse().read().decode().splitlines()
+        return sum(int(float(line.rsplit(" ", 1)[1])) for line in lines if _WRITE.match(line))
+
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         self._http.request(method, path, json.dumps(body) if body else None, {"Content-Type": "application/json"})
         answer = self._http.getresponse()
@@ -181,6 +200,24 @@ class Installation:
         if answer.status >= 400:
             raise RuntimeError(f"{method} {path}: {answer.status} {content.get('message')}")
         return content
+
+
+_WRITE = re.compile(
+    r'apiserver_request_total{(?=.*resource="(oauthapps|usercredentials|secrets|events)")(?!.*verb="(GET|LIST|WATCH)")'
+)
+
+
+def _credential(username: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "cubeoauth.dev/v1alpha1",
+        "kind": "UserCredential",
+        "metadata": {"name": credential_name("trino", username)},
+        "spec": {"username": username, "oauthAppRef": {"name": "trino"}},
+    }
+
+
+def _reference(meta: Mapping[str, Any]) -> Reference:
+    return Reference(namespace=NAMESPACE, name=meta["name"], uid=meta["uid"])
 
 
 class Running:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from tests.bench.installation import NAMESPACE, Installation
+from tests.bench.installation import NAMESPACE, Installation, Running
 from tests.bench.results import Result, percentile
 from tests.parts.certificates import self_made
 from tests.parts.processes import free_port
@@ -23,9 +23,9 @@ RATE = 1000
 
 def measure(installation: Installation) -> list[Result]:
     """Through a real broker and a real resolver; the credentials are real Secrets."""
-    for number in range(PEOPLE):
-        installation.connect(f"person-{number}", lifetime=timedelta(hours=1))
-    with _sidecar(installation) as (socket, resolver):
+    installation.connect(*(f"person-{number}" for number in range(PEOPLE)), lifetime=timedelta(hours=1))
+    with sidecar(installation) as (socket, resolver):
+        asyncio.run(_warm(socket))
         size = len(json.dumps(asyncio.run(_once(socket))))
         with _echo(installation.folder, size) as echo:
             floors, ours = [], []
@@ -43,7 +43,8 @@ def measure(installation: Installation) -> list[Result]:
 
 
 @contextmanager
-def _sidecar(installation: Installation) -> Iterator[tuple[Path, object]]:
+def sidecar(installation: Installation) -> Iterator[tuple[Path, Running]]:
+    """A real broker and a real resolver; the resolver's socket, and its process."""
     folder = installation.folder
     _materials(installation)
     api_port = free_port()
@@ -68,7 +69,6 @@ def _sidecar(installation: Installation) -> Iterator[tuple[Path, object]]:
             until = time.monotonic() + 30
             while not socket.exists() and time.monotonic() < until:
                 time.sleep(0.01)
-            asyncio.run(_warm(socket))
             yield socket, resolver
 
 
@@ -96,19 +96,24 @@ def _echo(folder: Path, size: int) -> Iterator[Path]:
 
 
 def _question(number: int) -> bytes:
-    params = {"caller": {"username": f"person-{number % PEOPLE}", "assertion": None}}
+    return question(number, f"person-{number % PEOPLE}")
+
+
+def question(number: int, username: str) -> bytes:
+    """A line that asks for one person's credentials."""
+    params = {"caller": {"username": username, "assertion": None}}
     return json.dumps({"jsonrpc": "2.0", "id": number, "method": "resolve", "params": params}).encode() + b"\n"
 
 
 async def _once(socket: Path) -> dict:
     reader, writer = await asyncio.open_unix_connection(socket, limit=2**20)
     writer.write(_question(0))
-    answer = await _answer(reader)
+    answer = await answer_to(reader)
     writer.close()
     return answer["result"]
 
 
-async def _answer(reader: asyncio.StreamReader) -> dict:
+async def answer_to(reader: asyncio.StreamReader) -> dict:
     """The next answer; notifications come in between."""
     while "id" not in (line := json.loads(await reader.readline())):
         pass
@@ -120,7 +125,7 @@ async def _warm(socket: Path) -> None:
     reader, writer = await asyncio.open_unix_connection(socket, limit=2**20)
     for number in range(PEOPLE):
         writer.write(_question(number))
-        answer = await _answer(reader)
+        answer = await answer_to(reader)
         if answer.get("result", {}).get("credentials", {}).get("trino", {}).get("status") != "active":
             raise RuntimeError(f"no active credential: {answer}")
     writer.close()
@@ -133,7 +138,7 @@ async def _sequence(socket: Path, calls: int) -> list[float]:
     for number in range(calls):
         began = time.perf_counter()
         writer.write(_question(number))
-        await _answer(reader)
+        await answer_to(reader)
         took.append(time.perf_counter() - began)
     writer.close()
     return took

@@ -1,14 +1,16 @@
-"""A restart with 2,000 credentials: ready beside a bare LIST of the same objects; no write, no request to a provider."""
+"""A restart with 10,000 credentials: ready beside a bare LIST of the same objects; no write, no request to a provider."""
 
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
-from tests.bench.installation import NAMESPACE, TOKENS, Installation
+from tests.bench.installation import NAMESPACE, TOKENS, Installation, Running
 from tests.bench.results import Result
 
-CREDENTIALS = 2000
+CREDENTIALS, UNRELATED = 10_000, 30_000
 LIST = """
 import asyncio, sys
 from cube_oauth.kube.api import Api, SECRETS, USER_CREDENTIALS
@@ -21,26 +23,37 @@ asyncio.run(main())
 
 
 def measure(installation: Installation) -> list[Result]:
-    """The controller settles on the objects once, and is then started again."""
-    for number in range(CREDENTIALS):
-        installation.connect(f"user-{number}", lifetime=timedelta(hours=12))
+    """The controller settles on the objects once, and is then started again; and once more beside many Secrets of others."""
+    installation.connect(*(f"user-{number}" for number in range(CREDENTIALS)), lifetime=timedelta(hours=12))
     with installation.process("controller") as first:
         first.wait_ready()
         installation.settle()
-    before = _versions(installation)
     floor = min(_list_alone(installation) for _ in range(3))
-    began = time.perf_counter()
-    with installation.process("controller") as second:
-        second.wait_ready()
-        took = time.perf_counter() - began
-        time.sleep(10)  # whatever it would write after a restart, it writes by now
-        memory = second.memory()
-    writes = sum(version != before[key] for key, version in _versions(installation).items())
+    writes = installation.writes()
+    with _restarted(installation) as (took, second):
+        memory, asked = second.memory(), second.metric("cube_oauth_controller_provider_requests_total")
+    writes = installation.writes() - writes
+    installation.unrelated(UNRELATED)
+    with _restarted(installation) as (_, third):
+        more = third.memory() - memory
     return [
-        Result("restart_2000_ratio", took / floor, 3, "a restart with 2,000 credentials until ready, beside a bare LIST of them"),
-        Result("restart_2000_writes", writes, 0, "objects written by that restart"),
-        Result("controller_2000_memory_mib", memory, 250, "the controller's resident memory then, in MiB"),
+        Result("restart_10000_ratio", took / floor, 3, "a restart with 10,000 credentials until ready, beside a bare LIST of them"),
+        Result("restart_10000_writes", writes, 0, "writes to the API server by that restart"),
+        Result("restart_10000_provider_requests", asked, 0, "requests to providers by that restart"),
+        Result("controller_10000_memory_mib", memory, 250, "the controller's resident memory then, in MiB"),
+        Result("unrelated_30000_memory_mib", more, 5, "what 30,000 unrelated Secrets add to it, in MiB"),
     ]
+
+
+@contextmanager
+def _restarted(installation: Installation) -> Iterator[tuple[float, Running]]:
+    """A controller, and the seconds until it was ready; whatever it would write after a restart, it has written."""
+    began = time.perf_counter()
+    with installation.process("controller") as running:
+        running.wait_ready()
+        took = time.perf_counter() - began
+        time.sleep(10)
+        yield took, running
 
 
 def _list_alone(installation: Installation) -> float:
@@ -48,8 +61,3 @@ def _list_alone(installation: Installation) -> float:
     began = time.perf_counter()
     subprocess.run([sys.executable, "-c", LIST, NAMESPACE, TOKENS], env=installation.environment(), check=True)
     return time.perf_counter() - began
-
-
-def _versions(installation: Installation) -> dict[str, str]:
-    items = [*installation.credentials(), *installation.items(f"/api/v1/namespaces/{TOKENS}/secrets")]
-    return {item["metadata"]["uid"]: item["metadata"]["resourceVersion"] for item in items}

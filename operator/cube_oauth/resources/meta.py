@@ -21,6 +21,8 @@ def rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+_FORGOTTEN: set[str] = set()
+
 Time = Annotated[datetime, PlainSerializer(rfc3339, return_type=str, when_used="json")]
 """An aware datetime; in JSON RFC 3339 with whole seconds."""
 
@@ -29,6 +31,10 @@ class Model(BaseModel):
     """A frozen part of a resource. Unknown fields are ignored: a newer CRD may have more."""
 
     model_config = ConfigDict(alias_generator=camel, populate_by_name=True, frozen=True, extra="ignore")
+
+    def model_post_init(self, _: object) -> None:
+        """Forget which fields were given: nobody asks, and a set for each part of 10,000 credentials is 50 MiB."""
+        object.__setattr__(self, "__pydantic_fields_set__", _FORGOTTEN)
 
     def to_json(self) -> dict[str, Any]:
         """This value as the API server stores it: camelCase, absent instead of null."""
