@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from cube_oauth.controller import status
@@ -33,6 +34,9 @@ log = logging.getLogger(__name__)
 
 MOST_STEPS = 4
 """Effects in one look: drop a dead token, refresh, and once more after somebody else wrote. More would be a loop."""
+
+TIDY = timedelta(seconds=10)
+"""A token that has ended is withheld by everybody's clock, so its Secret is tidied up after others have been marked as ended."""
 
 
 class Credentials:
@@ -89,6 +93,8 @@ class Credentials:
             if isinstance(decision, Wait):
                 await self._publish(observed)
                 return decision.until
+            if isinstance(decision, DropAccessToken) and await self._publish(observed):
+                return self._clock.now() + TIDY
             await self._act(observed, decision)
         return self._clock.now()
 
@@ -155,26 +161,27 @@ class Credentials:
                 raise
             await self._tokens.reread(observed.credential.metadata.uid)
 
-    async def _publish(self, observed: Observed) -> None:
-        """Write the status if it differs from what is there; the broker's part is not ours."""
+    async def _publish(self, observed: Observed) -> bool:
+        """Write the status if it differs from what is there; whether it did. The broker's part is not ours."""
         credential = observed.credential
         key, now = key_of(credential.metadata), self._clock.now()
         wanted = publish.status(observed, self._installation.authorize_url(*app_key(credential)), now)
         known = self._inventory.credentials[key].status
         if wanted.to_json() == known.model_copy(update={"demand": None}).to_json():
             self._authorized.pop(credential.metadata.uid, None)
-            return
+            return False
         try:
             answer = await status.write(self._api, USER_CREDENTIALS, "UserCredential", credential.metadata, wanted)
         except KubeError as error:
             if error.conflict or error.not_found:  # gone, or another of the same name: the watch will say
-                return
+                return False
             raise
         self._authorized.pop(credential.metadata.uid, None)
         self._inventory.take_credential(UserCredential.model_validate(answer))
         if wanted.state != known.state:
             self._counted(app_key(credential))
             self._tell(credential, wanted)
+        return True
 
     def _tell(self, credential: UserCredential, now: UserCredentialStatus) -> None:
         active = next(condition for condition in now.conditions if condition.type == "Active")

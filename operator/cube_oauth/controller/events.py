@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 QUIET = timedelta(minutes=10)
 """The same reason for the same object is told once in this time."""
 
+PACE = 0.05
+"""Seconds between two of them: a thousand credentials that end together must be marked first and talked about later."""
+
 REMEMBERED = 10_000
 WAITING = 1_000
 LONGEST_NOTE = 1024
@@ -29,10 +32,11 @@ LONGEST_NOTE = 1024
 class Events:
     """Posts Events in the background; when too many wait, the newest is dropped."""
 
-    def __init__(self, api: Api, identity: str, clock: Clock) -> None:
+    def __init__(self, api: Api, identity: str, clock: Clock, *, pace: float = PACE) -> None:
         self._api = api
         self._identity = identity[:128]
         self._clock = clock
+        self._pace = pace
         self._waiting: asyncio.Queue[Object] = asyncio.Queue(WAITING)
         self._told: OrderedDict[tuple[str, str], datetime] = OrderedDict()
 
@@ -52,6 +56,7 @@ class Events:
                 await self._api.create(EVENTS, event, event["metadata"]["namespace"])
             except KubeError as error:
                 log.info("Event not posted", extra={"error": str(error)})
+            await asyncio.sleep(self._pace)
 
     def _post(self, kind_of_event: Literal["Normal", "Warning"], kind: str, meta: ObjectMeta, reason: str, note: str) -> None:
         now = self._clock.now()

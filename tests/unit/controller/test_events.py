@@ -14,7 +14,7 @@ BOB = ObjectMeta(name="bob", namespace="team", uid="uid-bob")
 
 async def posted(tell, clock=None):
     api, clock = FakeApi(), clock or StoppedClock()
-    events = Events(api, "me", clock)
+    events = Events(api, "me", clock, pace=0)
     running = asyncio.create_task(events.run())
     await tell(events, clock)
     for _ in range(100):
