@@ -9,7 +9,7 @@ CHART := charts/cube-oauth-operator
 HELM = $$($(RUN) -m tests.cluster build helm | tail -n 1 | sed 's/^helm *//')
 VALUES ?= examples/values.yaml
 
-.PHONY: help setup demo demo-down test test-fast bench lint format crds lock image manifests hooks clean
+.PHONY: help setup demo demo-down test test-fast bench lint format crds reference lock image manifests hooks clean
 
 help:  ## Show what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ format: setup  ## Format the code
 
 crds: setup  ## Generate the CustomResourceDefinitions from the models
 	@$(RUN) -m cube_oauth.resources crds $(CHART)/files/crds
+
+reference: setup  ## Generate the reference pages (reasons, providers) from the tables in the code
+	@$(RUN) -m cube_oauth.providers docs/reference
 
 manifests: setup  ## Render the chart as plain manifests for `kubectl apply` (VALUES=your-values.yaml)
 	@mkdir -p manifests

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cube_oauth.providers.reference import files as reference_pages
 from cube_oauth.resources.__main__ import files
 from cube_oauth.resources.oauthapp import OAuthApp
 from cube_oauth.resources.usercredential import UserCredential
@@ -16,6 +17,12 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_the_crds_are_those_of_the_models(folder):
     written = {path.name: path.read_text() for path in (ROOT / folder).glob("*.yaml")}
     assert written == files(), "run `make crds` and commit the result"
+
+
+@pytest.mark.parametrize("name", reference_pages())
+def test_the_reference_pages_are_those_of_the_code(name):
+    written = (ROOT / "docs/reference" / name).read_text()
+    assert written == reference_pages()[name], "run `make reference` and commit the result"
 
 
 @pytest.mark.parametrize("name", files())

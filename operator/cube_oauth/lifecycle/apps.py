@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
@@ -30,6 +30,21 @@ FORBIDDEN = Problem(
     "The operator may not read the Secret that spec.clientSecretRef names: add this namespace to the chart's namespaces, "
     "and the Secret's name to clientSecretNames if that is set.",
 )
+SECRET_NOT_FOUND = Problem(
+    "ClientSecretNotFound",
+    "There is no Secret {secret} in this namespace: create it with the key {key} and the label {label}.",
+)
+NOT_CONSENTED = Problem(
+    "ClientSecretNotConsented",
+    "The Secret {secret} does not consent to be used here: whoever owns it adds the label {label}.",
+)
+KEY_MISSING = Problem(
+    "ClientSecretKeyMissing",
+    "The Secret {secret} has no text under the key {key}: add it, or correct spec.clientSecretRef.key.",
+)
+
+PROBLEMS: tuple[Problem, ...] = (NOT_FOUND, FORBIDDEN, SECRET_NOT_FOUND, NOT_CONSENTED, KEY_MISSING)
+"""All of them; what stands in braces is filled in."""
 
 
 def client_secret(app: OAuthApp, secret: Mapping[str, Any] | None) -> SecretStr | Problem:
@@ -39,25 +54,19 @@ def client_secret(app: OAuthApp, secret: Mapping[str, Any] | None) -> SecretStr 
     """
     reference, name = app.spec.client_secret_ref, app.metadata.name
     if reference is None or secret is None:
-        named = reference.name if reference else ""
-        return Problem(
-            "ClientSecretNotFound",
-            f"There is no Secret {named} in this namespace: create it with the key {reference.key if reference else ''} and the "
-            f"label {CLIENT_CONSENT_LABEL}: {name}.",
-        )
+        return _about(SECRET_NOT_FOUND, app)
     if (secret["metadata"].get("labels") or {}).get(CLIENT_CONSENT_LABEL) != name:
-        return Problem(
-            "ClientSecretNotConsented",
-            f"The Secret {reference.name} does not consent to be used here: whoever owns it adds the label "
-            f"{CLIENT_CONSENT_LABEL}: {name}.",
-        )
+        return _about(NOT_CONSENTED, app)
     value = _text((secret.get("data") or {}).get(reference.key))
-    if not value:
-        return Problem(
-            "ClientSecretKeyMissing",
-            f"The Secret {reference.name} has no text under the key {reference.key}: add it, or correct spec.clientSecretRef.key.",
-        )
-    return SecretStr(value)
+    return SecretStr(value) if value else _about(KEY_MISSING, app)
+
+
+def _about(problem: Problem, app: OAuthApp) -> Problem:
+    """The problem with the names of this app's Secret in its sentence."""
+    reference = app.spec.client_secret_ref
+    label = f"{CLIENT_CONSENT_LABEL}: {app.metadata.name}"
+    secret, key = (reference.name, reference.key) if reference else ("", "")
+    return replace(problem, message=problem.message.format(secret=secret, key=key, label=label))
 
 
 def _text(encoded: str | None) -> str:

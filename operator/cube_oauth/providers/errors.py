@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import timedelta
 
+LARGEST_ANSWER = 1024 * 1024
+"""Bytes of an answer that are read, after decompression."""
+
 
 class Kind(StrEnum):
     """Whose error it is."""
@@ -291,7 +294,6 @@ BY_STATUS: Mapping[int, Reason] = {
     410: ENDPOINT_NOT_FOUND,
     415: ENDPOINT_NOT_FOUND,
     425: RATE_LIMITED,
-    429: RATE_LIMITED,
 }
 """By the HTTP status, when the answer has no ``error`` that is known."""
 

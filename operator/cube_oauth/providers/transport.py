@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-LARGEST_ANSWER = 1024 * 1024
-"""Bytes, after decompression."""
-
 TIMEOUT = timedelta(seconds=10)
 _CONNECTIONS_PER_HOST = 64
 _HEADERS = {
@@ -156,7 +153,7 @@ class Transport:
         body = bytearray()
         async for chunk in response.content.iter_any():
             body += chunk
-            if len(body) > LARGEST_ANSWER:
+            if len(body) > errors.LARGEST_ANSWER:
                 raise error(_too_large(response.status), retry_after=wish)
         content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         return HTTPAnswer(response.status, content_type, bytes(body), wish)
