@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 REQUIRE = f"--require={layout.HOOK}"
 MOVED_NODE_OPTIONS = "CUBE_OAUTH_NODE_OPTIONS"
 """Holds a NODE_OPTIONS whose value is not in the pod, so that ours can begin with it."""
+PREFIX = "CUBE_OAUTH_"
 ALLOWED_VARIABLES = frozenset({"CUBE_OAUTH_UNAUTHENTICATED"})
 """What a container may set itself of our prefix."""
 
@@ -80,12 +81,13 @@ def _injection(pod: Pod, settings: Settings, apps: Sequence[App] | None) -> Inje
     _check_names(pod, cube)
     selected = _selected(pod, apps or ())
     _check_data_sources(selected)
+    account = _account(selected, cube)
     patch = (
         *_annotate(pod, settings),
         *_init_container(pod, settings),
         *append(volumes(), pod.volumes, "spec", "volumes"),
         *_mount(cube),
-        *_set_environment(cube, _environment(pod, claim), _account(selected, cube)),
+        *_set_environment(cube, _environment(pod, claim, account), account),
     )
     return Injection(Reason.INJECTED, patch, (*_node_options_warnings(cube), *_app_warnings(pod, apps)))
 
@@ -127,7 +129,7 @@ def _claim(pod: Pod, settings: Settings) -> str:
 def _check_names(pod: Pod, cube: Container) -> None:
     taken = sorted({layout.SHARED_VOLUME, layout.TOKEN_VOLUME} & set(pod.volumes or ()))
     mounted = [layout.SHARED for mount in cube.mounts or () if mount.get("mountPath", "").rstrip("/") == layout.SHARED]
-    ours = sorted(name for name in cube.variables - ALLOWED_VARIABLES if name.startswith("CUBE_OAUTH_"))
+    ours = sorted(name for name in cube.variables - ALLOWED_VARIABLES if name.startswith(PREFIX))
     for found, what in ((taken, "volume"), (mounted, "mount path"), (ours, "environment variable")):
         if found:
             raise _RefusedError(
@@ -175,12 +177,13 @@ def _mount(cube: Container) -> list[Operation]:
     return append([mount], cube.mounts, "spec", "containers", cube.index, "volumeMounts")
 
 
-def _environment(pod: Pod, claim: str) -> list[Json]:
+def _environment(pod: Pod, claim: str, account: list[Json]) -> list[Json]:
     return variables(
         (
-            ("CUBE_OAUTH_SOCKET", layout.SOCKET),
+            (layout.SOCKET_VARIABLE, layout.SOCKET),
             ("CUBE_OAUTH_USERNAME_CLAIM", claim),
             ("CUBE_OAUTH_ISSUER", pod.annotation(names.ISSUER_ANNOTATION)),
+            (layout.ACCOUNT_VARIABLE, ",".join(variable["name"] for variable in account) or None),
         )
     )
 

@@ -21,6 +21,10 @@ TOKEN_FILE = f"{API_TOKEN_DIRECTORY}/token"
 TOKEN_SECONDS = 600
 """The shortest lifetime that the API server grants; the kubelet renews after 80 % of it."""
 
+SOCKET_VARIABLE = "CUBE_OAUTH_SOCKET"
+ACCOUNT_VARIABLE = "CUBE_OAUTH_SERVICE_ACCOUNT"
+"""Holds the names of the variables that were set from service accounts, separated by commas."""
+
 HEALTH_PORT = 9102
 HEALTH_ADDRESS = f"0.0.0.0:{HEALTH_PORT}"
 """The kubelet's probes come from outside the pod, so not on loopback. Nothing secret is served here."""

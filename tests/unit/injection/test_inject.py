@@ -15,6 +15,7 @@ from cube_oauth.injection import layout
 from cube_oauth.injection.facts import App, Settings
 from cube_oauth.injection.inject import REQUIRE, Reason, inject
 from cube_oauth.injection.jsonpatch import apply
+from cube_oauth.injection.uninject import uninject
 
 CASES = Path(__file__).resolve().parents[2] / "cases" / "injection"
 SETTINGS = Settings(image="registry.example/cube-oauth:1", broker_url="https://broker.cube-oauth.svc:8443", ca="PEM")
@@ -64,6 +65,14 @@ def test_injecting_what_was_injected_changes_nothing(path):
     after, _ = injected(before)
     again = inject(after, SETTINGS, [TRINO])
     assert (again.reason, again.patch) == (Reason.ALREADY_INJECTED, ())
+
+
+@pytest.mark.parametrize("path", sorted(CASES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_uninjecting_gives_what_was_before(path):
+    before, *_ = yaml.safe_load_all(path.read_text())
+    after, _ = injected(before)
+    assert apply(after, uninject(after)) == before
+    assert uninject(before) == ()
 
 
 def test_the_manifest_itself_is_not_touched():
