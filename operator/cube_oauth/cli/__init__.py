@@ -10,28 +10,31 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from cube_oauth import __version__
-from cube_oauth.cli.manifests import RefusedError, injected
+from cube_oauth.cli.manifests import RefusedError, changed, injecting, uninjecting
 from cube_oauth.injection.facts import App, Settings
 from cube_oauth.providers.endpoints import data_source_of
 from cube_oauth.resources.oauthapp import OAuthApp
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from cube_oauth.cli.manifests import Template
+    from cube_oauth.injection.jsonpatch import Operation
+
+STDIN = "-"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. Exit code 1: a pod cannot be injected; 2: the arguments or a file are wrong."""
+    """Run one command. Exit code 1: a pod cannot be injected; 2: the arguments or a file are wrong. Then nothing is written."""
     arguments = _arguments(argv)
     try:
-        settings, apps = _settings(arguments), _apps(arguments.apps_file)
-        documents = [document for document in yaml.safe_load_all(_text(arguments.filename)) if document is not None]
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        return _failed(2, error)
-    try:
-        results = [injected(document, settings, apps, _warn) for document in documents]
+        written = changed(_text(arguments.filename), arguments.change(arguments))
     except RefusedError as error:
         return _failed(1, error)
-    sys.stdout.write(yaml.safe_dump_all(results, sort_keys=False, explicit_start=True, allow_unicode=True, width=1000))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        return _failed(2, error)
+    sys.stdout.buffer.write(written.encode())
+    sys.stdout.flush()
     return 0
 
 
@@ -42,24 +45,34 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     inject = commands.add_parser(
         "inject",
         help="add hook and sidecar to pod templates that ask for it",
-        description="Reads manifests, adds hook and sidecar where the pod template has the label cubeoauth.dev/inject.",
+        description="Reads manifests and adds hook and sidecar where the pod template has the label cubeoauth.dev/inject. "
+        "Comments, order and layout of everything else stay; an injected manifest stays as it is.",
     )
-    inject.add_argument("-f", "--filename", required=True, help="a YAML or JSON file; - is standard input")
+    inject.set_defaults(change=_inject)
     inject.add_argument("--image", required=True, help="the sidecar's image")
     inject.add_argument("--broker-url", required=True, help="https://<service>.<namespace>.svc:8443")
     inject.add_argument("--ca-file", required=True, help="PEM bundle that the broker's certificate is checked against")
     inject.add_argument("--apps-file", help="OAuthApps of the namespace: their service accounts are set, conflicts are found")
     inject.add_argument("--username-claim", default=Settings.username_claim, help="for pods without the annotation (default: sub)")
+    uninject = commands.add_parser(
+        "uninject",
+        help="take hook and sidecar out again",
+        description="Reads manifests and takes out what inject added; `uninject | inject` brings an old sidecar up to date.",
+    )
+    uninject.set_defaults(change=lambda _: uninjecting(_say))
+    for command in (inject, uninject):
+        command.add_argument("-f", "--filename", required=True, help="a YAML or JSON file; - is standard input")
     return parser.parse_args(argv)
 
 
-def _settings(arguments: argparse.Namespace) -> Settings:
-    return Settings(
+def _inject(arguments: argparse.Namespace) -> Callable[[Template], Sequence[Operation]]:
+    settings = Settings(
         image=arguments.image,
         broker_url=arguments.broker_url,
         ca=_text(arguments.ca_file),
         username_claim=arguments.username_claim,
     )
+    return injecting(settings, _apps(arguments.apps_file), _say)
 
 
 def _apps(path: str | None) -> list[App] | None:
@@ -75,13 +88,14 @@ def _objects(path: str) -> list[dict[str, Any]]:
 
 
 def _text(path: str) -> str:
-    return sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+    """The file's text, its line ends as they are."""
+    return (sys.stdin.buffer.read() if path == STDIN else Path(path).read_bytes()).decode()
 
 
-def _warn(message: str) -> None:
-    sys.stderr.write(f"warning: {message}\n")
+def _say(message: str) -> None:
+    sys.stderr.write(f"{message}\n")
 
 
 def _failed(code: int, error: Exception) -> int:
-    sys.stderr.write(f"error: {error}\n")
+    _say(f"error: {error}")
     return code

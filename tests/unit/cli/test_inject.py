@@ -1,11 +1,19 @@
-"""``kubectl cube-oauth inject``."""
+"""``kubectl cube-oauth inject`` and ``uninject``."""
 
+import difflib
 import io
+from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 
 from cube_oauth.cli import main
+from cube_oauth.cli.manifests import templates
+from cube_oauth.injection.facts import Settings
+from cube_oauth.injection.inject import inject as inject_pod
+from cube_oauth.injection.jsonpatch import apply
 from cube_oauth.injection.layout import SIDECAR
 
 TEMPLATE = {
@@ -30,16 +38,25 @@ def workload(kind, template=TEMPLATE):
 
 
 @pytest.fixture
-def inject(tmp_path, monkeypatch, capsys):
-    (tmp_path / "ca.pem").write_text("PEM")
+def command(tmp_path, monkeypatch, capsysbinary):
+    """Runs a command on text: exit code, what it wrote, what it said."""
+    (tmp_path / "ca.pem").write_text("PEM\n")
+    settings = ("--image", "i:1", "--broker-url", "https://b", "--ca-file", str(tmp_path / "ca.pem"))
 
+    def run(verb, text, *more):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        code = main([verb, "-f", "-", *(settings if verb == "inject" else ()), *more])
+        captured = capsysbinary.readouterr()
+        return code, captured.out.decode(), captured.err.decode()
+
+    return run
+
+
+@pytest.fixture
+def inject(command):
     def run(*documents, more=()):
-        monkeypatch.setattr("sys.stdin", io.StringIO(yaml.safe_dump_all(documents)))
-        code = main(
-            ["inject", "-f", "-", "--image", "i:1", "--broker-url", "https://b", "--ca-file", str(tmp_path / "ca.pem"), *more]
-        )
-        captured = capsys.readouterr()
-        return code, list(yaml.safe_load_all(captured.out)), captured.err
+        code, out, said = command("inject", yaml.safe_dump_all(documents), *more)
+        return code, list(yaml.safe_load_all(out)), said
 
     return run
 
@@ -94,6 +111,108 @@ def test_warnings_go_to_stderr(inject):
     code, _, said = inject(workload("Deployment", template))
     assert code == 0
     assert "warning: Deployment cube: container cube: if envFrom (s) has NODE_OPTIONS" in said
+
+
+def test_what_became_of_each_object_is_said(command):
+    text = yaml.safe_dump_all([workload("Deployment"), workload("CronJob")])
+    _, once, said = command("inject", text)
+    assert said == "Deployment cube: Injected\nCronJob cube: Injected\n"
+    assert command("inject", once)[2] == "Deployment cube: AlreadyInjected\nCronJob cube: AlreadyInjected\n"
+    assert command("uninject", once)[2] == "Deployment cube: Uninjected\nCronJob cube: Uninjected\n"
+
+
+def test_a_label_on_the_object_itself_is_warned_about(inject):
+    document = workload("Deployment", {"metadata": {}, "spec": {"containers": [{"name": "cube"}]}})
+    document["metadata"]["labels"] = TEMPLATE["metadata"]["labels"]
+    code, [after], said = inject(document)
+    assert (code, after) == (0, document)
+    assert "the label cubeoauth.dev/inject stands on the object itself; it belongs in the pod template" in said
+
+
+# --- the text: comments, order and layout
+
+TEXTS = sorted((Path(__file__).resolve().parents[2] / "cases" / "manifests").glob("*"))
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
+def test_only_lines_are_added_and_taking_them_out_gives_the_same_bytes(command, path):
+    before = path.read_bytes().decode()
+    code, after, said = command("inject", before)
+    assert (code, "Injected" in said) == (0, True), said
+    assert command("inject", after)[:2] == (0, after), "injecting twice"
+    assert command("uninject", after)[:2] == (0, before)
+    assert command("uninject", before)[:2] == (0, before)
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
+def test_the_text_says_what_the_webhooks_patch_says(command, path):
+    """The manifest, read as data, and injected as data: the same as the edited text."""
+    settings = Settings(image="i:1", broker_url="https://b", ca="PEM\n")
+    expected = list(yaml.safe_load_all(path.read_text()))
+    for document in expected:
+        for template in templates(document):
+            template.manifest.update(apply(template.manifest, inject_pod(template.manifest, settings, None).patch))
+    assert list(yaml.safe_load_all(command("inject", path.read_bytes().decode())[1])) == expected
+
+
+def test_comments_and_order_stay(command):
+    text = (TEXTS[0].parent / "deployment.yaml").read_text()
+    after = command("inject", text)[1].splitlines()
+    changed = [line.strip("- ") for line in difflib.ndiff(text.splitlines(), after) if line[0] == "-"]
+    assert changed == [
+        "annotations: {}",
+        "{name: NODE_OPTIONS, value: --max-old-space-size=4096} # half of the limit",
+        "volumeMounts: []",
+    ]
+    value = "--max-old-space-size=4096 --require=/run/cube-oauth/hook.cjs"
+    assert f"{' ' * 22}- {{name: NODE_OPTIONS, value: {value}}} # half of the limit" in after
+
+
+def test_what_an_anchor_stands_for_is_not_changed_behind_its_back(command):
+    text = """
+kind: List
+items:
+- kind: Deployment
+  metadata: {name: cube}
+  spec:
+    template: &cube
+      metadata: {labels: {cubeoauth.dev/inject: "true"}}
+      spec: {containers: [{name: cube, image: cubejs/cube}]}
+- {kind: Deployment, metadata: {name: worker}, spec: {template: *cube}}
+"""
+    code, out, said = command("inject", text)
+    assert (code, out) == (1, "")
+    assert "write out what" in said
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    phases=[Phase.generate],  # each example runs two commands: shrinking one would take minutes
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    env=st.lists(st.sampled_from(["A", "B", "NODE_OPTIONS"]), unique=True, max_size=3),
+    extra=st.sets(st.sampled_from(["volumes", "initContainers", "annotations", "volumeMounts"])),
+    flow=st.sampled_from([None, True, False]),
+    indent=st.sampled_from([2, 4]),
+    comments=st.randoms(use_true_random=False),
+)
+def test_whatever_the_layout_injecting_and_uninjecting_gives_the_original(command, env, extra, flow, indent, comments):
+    container = {
+        "name": "cube",
+        "image": "cubejs/cube",
+        **({"env": [{"name": name, "value": "--x"} for name in env]} if env else {}),
+    }
+    metadata = {"labels": {"cubeoauth.dev/inject": "true"}, **({"annotations": {"a": "b"}} if "annotations" in extra else {})}
+    spec = {"containers": [container], **{key: [{"name": "x"}] for key in ("volumes", "initContainers") if key in extra}}
+    container |= {"volumeMounts": [{"name": "x", "mountPath": "/x"}]} if "volumeMounts" in extra else {}
+    text = yaml.safe_dump(workload("Deployment", {"metadata": metadata, "spec": spec}), default_flow_style=flow, indent=indent)
+    text = "".join(f"{line}  # why\n" if comments.random() < 0.3 else f"{line}\n" for line in text.splitlines())
+    code, after, said = command("inject", text)
+    assert code == 0, said
+    assert template_of(yaml.safe_load(after))["initContainers"][0]["name"] == SIDECAR
+    assert command("uninject", after)[:2] == (0, text)
 
 
 @pytest.mark.parametrize("more", [("--ca-file", "/nowhere"), ("--apps-file", "/nowhere")])
