@@ -124,9 +124,10 @@ class Person:
         self.page.wait_for_url(lambda url: url.startswith(self.portal))
 
     def disconnect(self, app: str) -> None:
-        """Disconnect `namespace/name`."""
+        """Disconnect `namespace/name`: the list leads to a page that says what it will do, and has the button."""
         self.home()
-        self.app(app).get_by_role("button", name="Disconnect").click()
+        self.app(app).get_by_role("link", name="Disconnect").click()
+        self.page.get_by_role("button", name="Disconnect").click()
         expect(self.app(app)).to_have_attribute("data-state", "Pending", timeout=PATIENCE)
 
     def log_out(self) -> None:

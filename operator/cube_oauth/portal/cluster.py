@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from pydantic import SecretStr
 from cube_oauth.kube.api import CONFIG_MAPS, SECRETS, USER_CREDENTIALS, Api, KubeError
 from cube_oauth.kube.api import OAUTH_APPS as APPS
 from cube_oauth.kube.watch import Mirror, all_synced, run_together
+from cube_oauth.lifecycle.authorize import permitted
 from cube_oauth.portal.refusals import RefusedError
 from cube_oauth.resources.keyring import SealError, SealingKey
 from cube_oauth.resources.names import API_VERSION, MANAGED_BY, MANAGED_BY_LABEL, credential_name, grant_secret_name
@@ -25,6 +27,7 @@ from cube_oauth.resources.usercredential import UserCredential
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cube_oauth.kube.watch import Key
     from cube_oauth.settings import Installation
 
 _DISTANT = datetime.max.replace(tzinfo=UTC)
@@ -65,12 +68,14 @@ class Cluster:
         self._api = api
         self._installation = installation
         self._key = GrantKey(api, installation)
-        self._changed = asyncio.Event()
+        self._bells: dict[str, asyncio.Event] = {}
+        self._people: dict[tuple[str, str, str], dict[str, UserCredential]] = defaultdict(dict)
         self._apps: list[Mirror[OAuthApp]] = [
-            Mirror(api, APPS, OAuthApp.model_validate, namespace=namespace) for namespace in installation.watched
+            Mirror(api, APPS, OAuthApp.model_validate, namespace=namespace, changed=self._app_changed)
+            for namespace in installation.watched
         ]
         self._credentials: list[Mirror[UserCredential]] = [
-            Mirror(api, USER_CREDENTIALS, UserCredential.model_validate, namespace=namespace, changed=self._ring)
+            Mirror(api, USER_CREDENTIALS, UserCredential.model_validate, namespace=namespace, changed=self._credential_changed)
             for namespace in installation.watched
         ]
 
@@ -97,15 +102,14 @@ class Cluster:
         """One OAuthApp."""
         return next((found for mirror in self._apps if (found := mirror.get((namespace, name)))), None)
 
+    def shown_to(self, username: str, groups: tuple[str, ...]) -> list[tuple[OAuthApp, UserCredential | None]]:
+        """The apps that this person may connect, each with the person's credential."""
+        return [(app, self.credential(app, username)) for app in self.apps() if permitted(app, username, groups)]
+
     def credentials(self, app: OAuthApp, username: str) -> list[UserCredential]:
         """All that name this person and app, the oldest first: that one counts."""
-        found = [
-            credential
-            for mirror in self._credentials
-            for credential in mirror.objects.values()
-            if credential.metadata.namespace == app.metadata.namespace and _names(credential, app, username)
-        ]
-        return sorted(found, key=_age)
+        found = self._people.get((app.metadata.namespace, app.metadata.name, username), {})
+        return sorted(found.values(), key=_age)
 
     def credential(self, app: OAuthApp, username: str) -> UserCredential | None:
         """The one that counts."""
@@ -139,15 +143,19 @@ class Cluster:
             if not error.conflict:  # its UID differs: somebody was faster
                 raise
 
-    async def until(self, look: Callable[[], bool], seconds: float) -> bool:
-        """Wait until ``look`` says yes, looking at each change of a UserCredential; False when the time is over."""
+    async def until(self, look: Callable[[], bool], username: str, seconds: float) -> bool:
+        """Wait until ``look`` says yes, looking whenever something changed for this person; False when the time is over."""
         try:
             async with asyncio.timeout(seconds):
                 while not look():
-                    await self._changed.wait()
+                    await self.bell(username).wait()
         except TimeoutError:
             return False
         return True
+
+    def bell(self, username: str) -> asyncio.Event:
+        """Rings once, at the next change of an OAuthApp or of one of this person's UserCredentials."""
+        return self._bells.setdefault(username, asyncio.Event())
 
     async def _seal(self, grant: Grant) -> str:
         try:
@@ -168,14 +176,36 @@ class Cluster:
         found = await self._api.get(USER_CREDENTIALS, name, namespace)
         return UserCredential.model_validate(found) if found else None
 
-    def _ring(self, *_: object) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
+    def _app_changed(self, *_: object) -> None:
+        for username in list(self._bells):
+            self._ring(username)
+
+    def _credential_changed(self, key: Key, new: UserCredential | None, old: UserCredential | None) -> None:
+        if old is not None:
+            self._forget(key[1], old)
+        if new is not None:
+            self._people[_person(new)][key[1]] = new
+        for username in {credential.spec.username for credential in (new, old) if credential is not None}:
+            self._ring(username)
+
+    def _forget(self, name: str, credential: UserCredential) -> None:
+        person = _person(credential)
+        self._people[person].pop(name, None)
+        if not self._people[person]:
+            del self._people[person]
+
+    def _ring(self, username: str) -> None:
+        if bell := self._bells.pop(username, None):
+            bell.set()
 
 
 def _age(credential: UserCredential) -> tuple[datetime, str]:
     """Of the same age, the first name counts, as in the controller."""
     return credential.metadata.creation_timestamp or _DISTANT, credential.metadata.name
+
+
+def _person(credential: UserCredential) -> tuple[str, str, str]:
+    return credential.metadata.namespace, credential.spec.oauth_app_ref.name, credential.spec.username
 
 
 def _names(credential: UserCredential, app: OAuthApp, username: str) -> bool:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from cube_oauth.kube.api import KubeError
 from cube_oauth.lifecycle.authorize import permitted
 from cube_oauth.lifecycle.publish import AUTHORIZED, reference
-from cube_oauth.portal.overview import card, condition, ready, why_not_ready
+from cube_oauth.portal.overview import asked_for, card, condition, ready, why_not_ready
 from cube_oauth.portal.portal import audit, portal_of, see_other, visit_of
 from cube_oauth.portal.refusals import RefusedError
 from cube_oauth.portal.session import Pending, session_hash
@@ -43,8 +43,7 @@ def endpoints_of_status(app: OAuthApp) -> Endpoints:
     """What the controller found out. Raises RefusedError when the app cannot be used now."""
     status = app.status
     if not ready(app) or status.authorization_url is None or status.token_url is None:
-        why = why_not_ready(app)
-        raise RefusedError("AppNotReady", 409, title=app.title, why=why.hint)
+        raise RefusedError("AppNotReady", 409, title=app.title, why=why_not_ready(app).hint)
     return Endpoints(
         authorization_url=status.authorization_url,
         token_url=status.token_url,
@@ -86,7 +85,7 @@ async def page(request: web.Request) -> web.StreamResponse:
     app = _app_of(request, visit.session)
     shown = card(app, portal.cluster.credential(app, visit.session.username), visit.now)
     host = urlsplit(app.status.authorization_url or "").hostname or ""
-    return portal.pages.page("connect.html", visit, card=shown, host=host, scopes=app.status.scopes or [])
+    return portal.pages.page("connect.html", visit, card=shown, host=host, scopes=asked_for(app))
 
 
 async def start(request: web.Request) -> web.StreamResponse:
@@ -200,7 +199,7 @@ async def _settled(portal: Portal, visit: Visit, app: OAuthApp, before: UserCred
         now = portal.cluster.credential(app, visit.person.username)
         return now is not None and (_grew(before, now) or _new_word(before, now))
 
-    in_time = await portal.cluster.until(answered, PATIENCE)
+    in_time = await portal.cluster.until(answered, visit.person.username, PATIENCE)
     now = portal.cluster.credential(app, visit.person.username)
     if not in_time or now is None:
         visit.notify("notice.waiting", app.title)
@@ -222,6 +221,18 @@ def _new_word(before: UserCredential, now: UserCredential) -> bool:
     return said is not None and said.status == "False" and said != condition(before.status.conditions, AUTHORIZED)
 
 
+async def leaving(request: web.Request) -> web.StreamResponse:
+    """``GET /disconnect/<namespace>/<app>``: what disconnecting will do, with the button that does it."""
+    portal, visit = portal_of(request), visit_of(request)
+    if visit.session is None:
+        return see_other("/login")
+    app = _app_of(request, visit.session)
+    known = portal.cluster.credentials(app, visit.session.username)
+    _not_suspended(app, known)
+    shown = card(app, known[0] if known else None, visit.now)
+    return portal.pages.page("disconnect.html", visit, card=shown, fallback=app.spec.fallback)
+
+
 async def disconnect(request: web.Request) -> web.StreamResponse:
     """``POST /disconnect/<namespace>/<app>``: delete the person's UserCredentials; the controller revokes the tokens."""
     portal, visit = portal_of(request), visit_of(request)
@@ -230,7 +241,7 @@ async def disconnect(request: web.Request) -> web.StreamResponse:
     _not_suspended(app, known)
     for credential in known:
         await portal.cluster.remove(credential)
-    await portal.cluster.until(lambda: _gone(portal, app, visit, known), PATIENCE)
+    await portal.cluster.until(lambda: _gone(portal, app, visit, known), visit.person.username, PATIENCE)
     visit.notify("notice.disconnected" if known else "notice.nothing", app.title)
     portal.metrics.disconnects.labels(app.metadata.namespace, app.metadata.name).inc()
     _record(request, "disconnected", credentials=len(known))

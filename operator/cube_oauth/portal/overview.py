@@ -1,4 +1,4 @@
-"""What a person sees of an app: its state in words, and what can be done. Pure: ``now`` is an argument."""
+"""What a person sees of an app: its state in words, and what can be done. Pure: ``now`` is an argument, and so is no language."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from markupsafe import Markup
-
 from cube_oauth.lifecycle.publish import AUTHORIZED
-from cube_oauth.portal.texts import ENGLISH, say
+from cube_oauth.portal.texts import ENGLISH, Moment, Text, say
+from cube_oauth.resources.names import digest
 from cube_oauth.resources.usercredential import State
 
 if TYPE_CHECKING:
@@ -20,15 +19,16 @@ if TYPE_CHECKING:
     from cube_oauth.resources.usercredential import UserCredential
 
 
-NEAR = timedelta(days=2)
+WARN = timedelta(days=7)
+"""So long before a sign-in ends, the page says so: people look here a few times a year, so they meet it by chance."""
 
 
 @dataclass(frozen=True)
 class Words:
     """A state in words."""
 
-    sentence: Markup
-    hint: Markup
+    sentence: Text
+    hint: Text
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,12 @@ class Card:
     data_source: str
     state: State
     words: Words
+    warning: Text | None
+    """That the connection ends soon."""
+    facts: tuple[Text, ...]
+    """When it was renewed and used."""
+    scopes: tuple[Text | str, ...]
+    """What it may do: in words where they are known."""
     authorize: bool
     """Whether there is a button to authorize (``reconnect``: it is called so)."""
     reconnect: bool
@@ -55,15 +61,14 @@ class Card:
     @property
     def urgent(self) -> bool:
         """Whether the button to authorize is what the person came for."""
-        return self.state is not State.ACTIVE
+        return self.state is not State.ACTIVE or self.warning is not None
 
 
-def moment(time: datetime, now: datetime) -> Markup:
-    """A time for people and for machines; to the minute when it is near."""
-    month = ENGLISH["months"].split()[time.month - 1]
-    key = "time.minute" if abs(time - now) < NEAR else "time.day"
-    text = say(key, day=time.day, month=month, year=time.year, clock=f"{time:%H:%M}")
-    return Markup('<time datetime="{}">{}</time>').format(f"{time:%Y-%m-%dT%H:%M:%SZ}", text)
+def scope_words(preset: str, scope: str) -> Text | str:
+    """What a scope permits; the scope itself when nobody wrote words for it."""
+    known = (key for key in (f"scope.{preset}.{scope}", f"scope.{scope}") if key in ENGLISH)
+    key = next(known, None)
+    return Text(key) if key else scope
 
 
 def condition(conditions: tuple[Condition, ...], kind: str) -> Condition | None:
@@ -112,11 +117,56 @@ def card(app: OAuthApp, credential: UserCredential | None, now: datetime) -> Car
         data_source=app.status.data_source or app.metadata.name,
         state=state,
         words=_words(app, credential, now, usable=usable),
+        warning=_warning(credential, state, now),
+        facts=_facts(credential, state, now),
+        scopes=_granted(app, credential, state),
         authorize=usable and not suspended,
         reconnect=connected_before,
         disconnect=connected_before and not suspended,
         ready=usable,
     )
+
+
+def version(shown: list[tuple[OAuthApp, UserCredential | None]], now: datetime) -> str:
+    """Changes whenever the page would: a state that ends by the clock is seen, too."""
+    parts = [_version(app, credential, now) for app, credential in shown]
+    return digest("overview", *(part for app in parts for part in app))
+
+
+def _version(app: OAuthApp, credential: UserCredential | None, now: datetime) -> tuple[str, ...]:
+    """Not by the app's resource version: its counts of credentials change with everybody's."""
+    meta = app.metadata
+    written = credential.metadata.resource_version if credential else ""
+    return meta.uid, str(meta.generation), str(ready(app)), why_not_ready(app).hint.key, written, state_of(credential, now)
+
+
+def _warning(credential: UserCredential | None, state: State, now: datetime) -> Text | None:
+    """When renewing is about to end. A token that is never renewed ends too often to be warned of."""
+    ends = credential.status.refresh_token_expires_at if credential and state is State.ACTIVE else None
+    return say("warning.ends", at=Moment(ends, now)) if ends and ends - now <= WARN else None
+
+
+def _facts(credential: UserCredential | None, state: State, now: datetime) -> tuple[Text, ...]:
+    if credential is None or state is State.PENDING:
+        return ()
+    status = credential.status
+    used = status.demand.last_used_at if status.demand else None
+    refreshed = (say("used.refreshed", at=Moment(status.last_refreshed_at, now)),) if status.last_refreshed_at else ()
+    return (*refreshed, say("used.last", at=Moment(used, now)) if used else say("used.never"))
+
+
+def asked_for(app: OAuthApp) -> tuple[Text | str, ...]:
+    """What a connection will be able to do."""
+    return tuple(scope_words(str(app.spec.provider.name), scope) for scope in app.status.scopes or ())
+
+
+def _granted(app: OAuthApp, credential: UserCredential | None, state: State) -> tuple[Text | str, ...]:
+    """What this connection can do: RFC 6749 (section 5.1) lets a provider leave out scopes that are those asked for."""
+    if credential is None or state is not State.ACTIVE:
+        return ()
+    if not credential.status.scopes:
+        return asked_for(app)
+    return tuple(scope_words(str(app.spec.provider.name), scope) for scope in credential.status.scopes)
 
 
 def _words(app: OAuthApp, credential: UserCredential | None, now: datetime, *, usable: bool) -> Words:
@@ -132,7 +182,7 @@ def _words(app: OAuthApp, credential: UserCredential | None, now: datetime, *, u
     if state is State.REVOKED:
         return Words(say("state.revoked"), _last_attempt(credential, "state.revoked.hint"))
     ended = credential.status.expires_at
-    sentence = say("state.expired.at", at=moment(ended, now)) if ended else say("state.expired")
+    sentence = say("state.expired.at", at=Moment(ended, now)) if ended else say("state.expired")
     return Words(sentence, _last_attempt(credential, "state.expired.hint"))
 
 
@@ -140,14 +190,14 @@ def _active(credential: UserCredential, now: datetime) -> Words:
     status = credential.status
     subject = status.subject or credential.spec.username
     if status.refresh_at and status.refresh_token_expires_at:
-        until = moment(status.refresh_token_expires_at, now)
+        until = Moment(status.refresh_token_expires_at, now)
         return Words(say("state.active.until", subject=subject, until=until), say("state.active.renewed.until"))
     if status.refresh_at or status.expires_at is None:
         return Words(say("state.active", subject=subject), say("state.active.renewed"))
-    return Words(say("state.active.until", subject=subject, until=moment(status.expires_at, now)), say("state.active.last"))
+    return Words(say("state.active.until", subject=subject, until=Moment(status.expires_at, now)), say("state.active.last"))
 
 
-def _last_attempt(credential: UserCredential | None, otherwise: str) -> Markup:
+def _last_attempt(credential: UserCredential | None, otherwise: str) -> Text:
     said = condition(credential.status.conditions, AUTHORIZED) if credential else None
     if said and said.status == "False":
         return say("state.failed.hint", why=said.message)

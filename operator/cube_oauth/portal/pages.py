@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiohttp import web
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 
-from cube_oauth.portal.texts import LANGUAGE, say
+from cube_oauth.portal.texts import Text, say
 
 if TYPE_CHECKING:
+    from jinja2.runtime import Context
+
     from cube_oauth.portal.refusals import RefusedError
     from cube_oauth.portal.visit import Visit
 
 HERE = Path(__file__).parent
-STATIC = {"portal.css": "text/css", "icon.svg": "image/svg+xml"}
+STATIC = {"portal.css": "text/css", "portal.js": "text/javascript", "icon.svg": "image/svg+xml"}
 FOREVER = "public, max-age=31536000, immutable"
 
 
@@ -35,6 +37,12 @@ def _static(name: str, content_type: str) -> StaticFile:
     return StaticFile(body, content_type, hashlib.sha256(body).hexdigest()[:12])
 
 
+@pass_context
+def _words(context: Context, value: object) -> object:
+    """Whatever a template puts out: a text in the page's language."""
+    return context["language"].render(value)
+
+
 class Pages:
     """Renders the templates and serves the static files."""
 
@@ -43,31 +51,30 @@ class Pages:
         self._jinja = Environment(
             loader=FileSystemLoader(HERE / "templates"),
             autoescape=True,
+            finalize=_words,
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._jinja.globals.update(say=say, language=LANGUAGE, static=self._address)
+        self._jinja.globals.update(say=say, static=self._address)
 
-    def page(
-        self, template: str, visit: Visit | None, *, status: int = 200, private: bool = False, **values: object
-    ) -> web.Response:
+    def page(self, template: str, visit: Visit, *, status: int = 200, private: bool = False, **values: object) -> web.Response:
         """One page. ``private``: its address holds what nobody else may learn, so it is told to nobody (``Referrer-Policy``)."""
-        session = visit.session if visit else None
-        form_token = session.form_token if session else ""
-        html = self._jinja.get_template(template).render(session=session, form_token=form_token, private=private, **values)
+        session = visit.session
+        common = {"session": session, "form_token": session.form_token if session else "", "language": visit.language}
+        html = self._jinja.get_template(template).render(private=private, **common, **values)
         headers = {"Referrer-Policy": "no-referrer"} if private else None
         return web.Response(text=html, content_type="text/html", charset="utf-8", status=status, headers=headers)
 
-    def refusal(self, error: RefusedError, visit: Visit | None, *, private: bool = False) -> web.Response:
+    def refusal(self, error: RefusedError, visit: Visit, *, private: bool = False) -> web.Response:
         """The page of a refusal."""
         return self.page(
             "refused.html",
             visit,
             status=error.status,
             private=private,
-            title=say(f"refused.{error.word}.title", **error.values),
-            body=say(f"refused.{error.word}.body", **error.values),
+            title=Text(f"refused.{error.word}.title", error.values),
+            body=Text(f"refused.{error.word}.body", error.values),
             word=error.word,
             retry=error.retry,
             retry_text=say("retry.login" if (error.retry or "").startswith("/login") else "retry.connect"),

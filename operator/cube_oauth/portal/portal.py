@@ -11,13 +11,14 @@ from aiohttp import web
 
 from cube_oauth.portal.metrics import Metrics
 from cube_oauth.portal.pages import Pages
+from cube_oauth.portal.streams import Streams
 from cube_oauth.portal.visit import Visit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cube_oauth.portal.cluster import Cluster
-    from cube_oauth.portal.login import LogIn
+    from cube_oauth.portal.oidc import LogIn
     from cube_oauth.portal.settings import PortalSettings
     from cube_oauth.portal.visit import Cookies
 
@@ -40,6 +41,7 @@ class Portal:
     log_in: LogIn
     pages: Pages = field(default_factory=Pages)
     metrics: Metrics = field(default_factory=Metrics)
+    streams: Streams = field(default_factory=Streams)
     clock: Callable[[], datetime] = utc_now
 
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from cube_oauth.lifecycle.authorize import permitted
-from cube_oauth.portal import connect, login
+from cube_oauth.portal import connect, live, login
 from cube_oauth.portal.guard import add_headers, guard
-from cube_oauth.portal.overview import card
+from cube_oauth.portal.oidc import CALLBACK
+from cube_oauth.portal.overview import card, version
 from cube_oauth.portal.portal import PORTAL, portal_of, visit_of
 
 if TYPE_CHECKING:
@@ -25,16 +25,19 @@ def application(portal: Portal) -> web.Application:
     app = web.Application(middlewares=[guard], client_max_size=LARGEST_FORM)
     app[PORTAL] = portal
     app.on_response_prepare.append(add_headers)
+    app.on_shutdown.append(portal.streams.close)
     app.add_routes(
         [
             web.get("/", overview),
             web.get("/login", login.begin, allow_head=False),
-            web.get(login.CALLBACK, login.callback, allow_head=False),  # a look at an answer must not use it up
+            web.get(CALLBACK, login.callback, allow_head=False),  # a look at an answer must not use it up
             web.post("/logout", login.log_out),
             web.get(f"/connect/{_ONE_APP}", connect.page),
             web.post(f"/connect/{_ONE_APP}", connect.start),
             web.get(f"/callback/{_ONE_APP}", connect.callback, allow_head=False),
+            web.get(f"/disconnect/{_ONE_APP}", connect.leaving),
             web.post(f"/disconnect/{_ONE_APP}", connect.disconnect),
+            web.get("/events", live.events, allow_head=False),
             web.get("/static/{name}", portal.pages.static),
         ]
     )
@@ -48,9 +51,6 @@ async def overview(request: web.Request) -> web.StreamResponse:
     if person is None:
         return portal.pages.page("welcome.html", visit)
     notice = visit.take_notice()
-    cards = [
-        card(app, portal.cluster.credential(app, person.username), visit.now)
-        for app in portal.cluster.apps()
-        if permitted(app, person.username, person.groups)
-    ]
-    return portal.pages.page("overview.html", visit, cards=cards, notice=notice)
+    shown = portal.cluster.shown_to(person.username, person.groups)
+    cards = [card(app, credential, visit.now) for app, credential in shown]
+    return portal.pages.page("overview.html", visit, cards=cards, notice=notice, version=version(shown, visit.now))

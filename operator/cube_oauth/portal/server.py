@@ -14,7 +14,7 @@ from cube_oauth import health
 from cube_oauth.kube.api import Api
 from cube_oauth.portal.cluster import Cluster
 from cube_oauth.portal.cookies import RingFile
-from cube_oauth.portal.login import CALLBACK, LogIn
+from cube_oauth.portal.oidc import CALLBACK, LogIn
 from cube_oauth.portal.portal import Portal
 from cube_oauth.portal.routes import application
 from cube_oauth.portal.settings import PortalSettings

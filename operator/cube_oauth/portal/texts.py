@@ -1,15 +1,41 @@
-"""Every word that people read, in one place, ready to be translated. Nothing here comes from a provider."""
+"""Every word that people read, in one place. Nothing here comes from a provider.
+
+What decides says ``Text``s: a key of the catalogue and what is filled in. Only ``languages.py`` makes words of them, so that no
+decision knows a language. To translate: a mapping with the same keys beside ``ENGLISH``, and a line in ``languages.py``.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-
-from markupsafe import Markup
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
-LANGUAGE = "en"
+
+@dataclass(frozen=True)
+class Text:
+    """A text of the catalogue, in no language yet; values may be texts and moments themselves."""
+
+    key: str
+    values: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A time for people, seen from ``now``, and for machines."""
+
+    time: datetime
+    now: datetime
+
+
+def say(key: str, **values: object) -> Text:
+    """This text with its values. Raises KeyError for a typing error."""
+    if key not in ENGLISH:
+        raise KeyError(key)
+    return Text(key, values)
+
 
 ENGLISH: Mapping[str, str] = {
     # every page
@@ -39,7 +65,7 @@ ENGLISH: Mapping[str, str] = {
     "state.active.last": "It cannot be renewed: reconnect when it has ended.",
     "state.expired": "Expired: reconnect",
     "state.expired.at": "Expired {at}: reconnect",
-    "state.expired.hint": "Until then you do not use your own account.",
+    "state.expired.hint": "Until you do, you do not use your own account.",
     "state.revoked": "Ended: reconnect",
     "state.revoked.hint": "The provider says that this connection is over.",
     "state.suspended": "Withheld",
@@ -51,8 +77,16 @@ ENGLISH: Mapping[str, str] = {
     "state.setting-up.hint": "Reload this page in a moment.",
     "state.unavailable": "Not available",
     "state.unavailable.hint": "For whoever runs Cube for you: {why}",
-    "time.day": "{day} {month} {year}",
-    "time.minute": "{day} {month} {year}, {clock} UTC",
+    "warning.ends": "This connection ends {at}. Reconnect now, and nothing is interrupted.",
+    "used.never": "Not used yet.",
+    "used.last": "Last used {at}.",
+    "used.refreshed": "Renewed {at}.",
+    "scopes.may": "What it may do",
+    "time.day": "{day} {month}",
+    "time.year": "{day} {month} {year}",
+    "time.yesterday": "yesterday, {clock} UTC",
+    "time.today": "today, {clock} UTC",
+    "time.tomorrow": "tomorrow, {clock} UTC",
     "months": "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec",
     # what just happened
     "notice.connected": "{title} is connected. What you ask Cube now runs with your own permissions there.",
@@ -65,7 +99,24 @@ ENGLISH: Mapping[str, str] = {
     "connect.body": "You go on to <strong>{host}</strong>, are asked there whether Cube may act for you, and come back here.",
     "connect.who": "Use the account that belongs to <strong>{username}</strong>.",
     "connect.done": "You are connected already. Authorizing again replaces the connection.",
-    "connect.scopes": "What is asked for",
+    "connect.scopes": "What it may do then",
+    # what scopes permit: scope.<preset>.<scope> comes before scope.<scope>
+    "scope.openid": "Know who you are there",
+    "scope.profile": "See your name",
+    "scope.email": "See your e-mail address",
+    "scope.offline_access": "Be renewed while you are away",
+    "scope.databricks.all-apis": "Use everything in Databricks that you may use",
+    "scope.databricks.sql": "Run SQL in Databricks as you",
+    "scope.snowflake.refresh_token": "Be renewed while you are away",
+    "scope.google.https://www.googleapis.com/auth/bigquery": "See and change your data in BigQuery",
+    "scope.google.https://www.googleapis.com/auth/bigquery.readonly": "See your data in BigQuery",
+    # ending a connection
+    "disconnect.title": "Disconnect {title}?",
+    "disconnect.body": "Your tokens are revoked at the provider, where it permits that, and removed here at once.",
+    "disconnect.then.ServiceAccount": "What you ask Cube then runs with the service account's permissions, not with yours.",
+    "disconnect.then.Deny": "Cube then refuses what you ask of this data source, until you connect again.",
+    "disconnect.keep": "Keep it",
+    "disconnect.none": "You are not connected to {title}, so there is nothing to end.",
     # on the way to the provider
     "leave.title": "On the way to {title}",
     "leave.body": "You are being taken to <strong>{host}</strong>.",
@@ -133,8 +184,3 @@ ENGLISH: Mapping[str, str] = {
     "retry.connect": "Start again",
     "retry.login": "Log in",
 }
-
-
-def say(key: str, **values: object) -> Markup:
-    """The text with its values filled in; values are escaped, the text's own markup is not. Raises KeyError for a typing error."""
-    return Markup(ENGLISH[key]).format(**values)  # noqa: S704 - the catalogue is ours; format() escapes the values

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cube_oauth.portal.cookies import CookieTooLargeError, SealedCookie
+from cube_oauth.portal.languages import Language, chosen
 from cube_oauth.portal.refusals import RefusedError
 from cube_oauth.portal.session import PENDING_COOKIE, SESSION_COOKIE, Notice, Pending, PendingList, Session, session_hash
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from cube_oauth.resources.keyring import Keyring
+
+
+LIVE = "X-Live"
+"""The header with which the page's script asks for the page anew."""
 
 
 class Cookies:
@@ -30,7 +35,8 @@ class Cookies:
         session = self.session.read(request)
         alive = session if session and session.alive(now) else None
         pending = self.pending.read(request) or PendingList()
-        return Visit(self, now, alive, pending, (session, pending))
+        language = chosen(request.headers.get("Accept-Language"))
+        return Visit(self, now, language, alive, pending, (session, pending), passive=LIVE in request.headers)
 
 
 @dataclass
@@ -39,10 +45,13 @@ class Visit:
 
     cookies: Cookies
     now: datetime
+    language: Language
     session: Session | None
     pending: PendingList
     sent: tuple[Session | None, PendingList]
     """What the browser has."""
+    passive: bool = False
+    """Asked by the page's script, not by the person: no sign of life."""
 
     @property
     def person(self) -> Session:
@@ -87,8 +96,8 @@ class Visit:
         session, pending = self.sent
         if self.session is None and session is not None:
             self.cookies.session.remove(response)
-        elif self.session is not None and (self.session != session or self.session.due(self.now)):
-            self.cookies.session.write(response, self.session.touched(self.now))
+        elif self.session is not None and (self.session != session or (not self.passive and self.session.due(self.now))):
+            self.cookies.session.write(response, self.session if self.passive else self.session.touched(self.now))
         if self.pending == pending:
             return
         if self.pending.items:

@@ -12,16 +12,14 @@ from pydantic import SecretStr
 
 from cube_oauth.kube.api import CONFIG_MAPS, OAUTH_APPS, SECRETS, USER_CREDENTIALS, KubeError
 from cube_oauth.portal.cluster import Cluster
-from cube_oauth.portal.login import LogIn, Person
+from cube_oauth.portal.oidc import LogIn, Person
 from cube_oauth.portal.portal import Portal
 from cube_oauth.portal.routes import application
 from cube_oauth.portal.session import PENDING_COOKIE, SESSION_COOKIE, Session
 from cube_oauth.portal.settings import LogInSettings, PortalSettings
 from cube_oauth.portal.visit import Cookies
 from cube_oauth.resources.keyring import Keyring, SealingKey
-from cube_oauth.resources.oauthapp import OAuthApp
 from cube_oauth.resources.secrets import Grant, decode
-from cube_oauth.resources.usercredential import UserCredential
 from cube_oauth.settings import Installation
 
 ORIGIN = "https://portal.example.com"
@@ -77,16 +75,12 @@ class FakeApi:
         self._mirror(resource, meta, body)
 
     def _mirror(self, resource, meta, body):
-        cluster = self.cluster
-        mirrors, model = {
-            "oauthapps": (cluster._apps, OAuthApp),
-            "usercredentials": (cluster._credentials, UserCredential),
-        }.get(resource.plural, ((), None))
+        mirrors = {"oauthapps": self.cluster._apps, "usercredentials": self.cluster._credentials}.get(resource.plural, ())
         for mirror in mirrors:
-            mirror.objects.pop((meta["namespace"], meta["name"]), None)
-            if body is not None:
-                mirror.objects[meta["namespace"], meta["name"]] = model.model_validate(body)
-        cluster._ring()
+            if body is None:
+                mirror.discard((meta["namespace"], meta["name"]))
+            else:
+                mirror.put(body)
 
     async def get(self, resource, name, namespace=None):
         self._called("get", resource)

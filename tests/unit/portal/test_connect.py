@@ -141,7 +141,7 @@ async def test_an_older_credential_declared_elsewhere_is_used(alice, world):
 async def test_a_credential_that_another_replica_made_meanwhile_is_used(alice, world):
     world.add_credential(name=credential_name("trino", "alice"))
     for mirror in world.cluster._credentials:
-        mirror.objects.clear()  # this replica has not heard of it
+        mirror.discard(("analytics", credential_name("trino", "alice")))  # this replica has not heard of it
     await back(alice, await alice.begin(), code="c")
     assert [grant.credential.name for grant in world.grants()] == [credential_name("trino", "alice")]
 
@@ -204,7 +204,7 @@ async def test_a_bad_answer_gets_a_page_and_nothing_is_made(alice, world, query,
     assert 'href="/connect/analytics/trino"' in answer.html
     assert world.api.calls == []
     assert alice.pending == ()
-    for words in ("555-0199", "script", "evil.example", state):
+    for words in ("555-0199", "alert(1)", "evil.example", state):
         assert words not in answer.html
     assert world.portal.metrics.registry.get_sample_value("cube_oauth_portal_callbacks_total", {"outcome": word}) == 1
 
@@ -398,6 +398,23 @@ async def test_disconnecting_removes_all_of_this_person_s_credentials_and_nobody
     assert (answer.status, answer.headers["Location"]) == (303, "/")
     assert sorted(body["metadata"]["name"] for body in world.credentials()) == ["bob", "lake"]
     assert "revoked" in (await alice.get("/")).html
+
+
+@pytest.mark.parametrize(("fallback", "says"), [("ServiceAccount", "the service account"), ("Deny", "Cube then refuses")])
+async def test_before_disconnecting_a_page_says_what_it_will_do(alice, world, fallback, says):
+    world.add_app(spec={"fallback": fallback})
+    world.add_credential(status={"state": "Active"})
+    answer = await alice.get("/disconnect/analytics/trino")
+    assert answer.status == 200
+    assert says in answer.html
+    assert 'method="post" action="/disconnect/analytics/trino"' in answer.html
+    assert len(world.credentials()) == 1
+
+
+async def test_where_nothing_is_connected_there_is_nothing_to_disconnect(alice):
+    answer = await alice.get("/disconnect/analytics/trino")
+    assert "nothing to end" in answer.html
+    assert 'action="/disconnect' not in answer.html
 
 
 async def test_disconnecting_leaves_one_that_was_made_anew(alice, world):

@@ -4,7 +4,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
 
-from cube_oauth.portal.login import LogIn, Person, claim_at, read_person
+from cube_oauth.portal.oidc import LogIn, Person, claim_at, read_person
 from cube_oauth.portal.refusals import RefusedError
 from cube_oauth.portal.session import Pending
 from cube_oauth.providers import IdentityError, Kind, ProviderError, ServerMetadata, TokenAnswer

@@ -2,12 +2,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from cube_oauth.portal.overview import card
+from cube_oauth.portal.languages import LANGUAGES
+from cube_oauth.portal.overview import card, version
 from cube_oauth.resources.oauthapp import OAuthApp
 from cube_oauth.resources.usercredential import State, UserCredential
 
 from .conftest import NOW, app_of, credential_of
 
+ENGLISH = LANGUAGES["en"]
 LATER, MUCH_LATER = "2026-11-23T13:00:00Z", "2027-02-03T13:00:00Z"
 EARLIER, LONG_AGO = "2026-11-22T11:00:00Z", "2026-02-03T13:00:00Z"
 FAILED = {"type": "Authorized", "status": "False", "reason": "InvalidGrant", "message": "The code is over."}
@@ -16,7 +18,7 @@ FAILED = {"type": "Authorized", "status": "False", "reason": "InvalidGrant", "me
 def shown(status=None, spec=None, app=None):
     credential = None if status is None else UserCredential.model_validate(credential_of(spec=spec, status=status))
     found = card(OAuthApp.model_validate(app or app_of()), credential, NOW)
-    return found, f"{found.words.sentence.striptags()}. {found.words.hint.striptags()}"
+    return found, ". ".join(ENGLISH.plain(text) for text in (found.words.sentence, found.words.hint))
 
 
 CASES = {
@@ -31,19 +33,19 @@ CASES = {
     "renewed until the refresh token ends": (
         {"state": "Active", "expiresAt": LATER, "refreshAt": LATER, "refreshTokenExpiresAt": MUCH_LATER},
         "Active",
-        "Connected as alice, until 3 Feb 2027. Renewed by itself; then you reconnect.",
+        "Connected as alice, until 3 Feb. Renewed by itself; then you reconnect.",
         ("Reconnect", "Disconnect"),
     ),
     "not renewed": (
         {"state": "Active", "expiresAt": LATER},
         "Active",
-        "Connected as alice, until 23 Nov 2026, 13:00 UTC. It cannot be renewed",
+        "Connected as alice, until today, 13:00 UTC. It cannot be renewed",
         ("Reconnect", "Disconnect"),
     ),
     "active, but over by now": (
         {"state": "Active", "expiresAt": EARLIER},
         "Expired",
-        "Expired 22 Nov 2026, 11:00 UTC: reconnect",
+        "Expired yesterday, 11:00 UTC: reconnect",
         ("Reconnect", "Disconnect"),
     ),
     "expired long ago": (
@@ -113,4 +115,66 @@ def test_who_is_connected_can_disconnect_from_an_app_that_is_not_ready():
 def test_times_are_for_machines_too():
     assert datetime(2026, 11, 23, 12, 0, tzinfo=UTC) == NOW
     found, _ = shown({"state": "Active", "expiresAt": LATER})
-    assert f'<time datetime="{LATER}">' in found.words.sentence
+    assert f'<time datetime="{LATER}">' in ENGLISH.render(found.words.sentence)
+
+
+# ---- what else is known
+
+SOON, NOT_SOON = "2026-11-29T13:00:00Z", "2026-12-01T13:00:00Z"
+RENEWED = {"state": "Active", "expiresAt": LATER, "refreshAt": LATER}
+
+
+def words(texts):
+    return [text if isinstance(text, str) else ENGLISH.plain(text) for text in texts]
+
+
+def test_a_connection_that_ends_soon_is_warned_of_and_reconnecting_is_what_one_came_for():
+    found, _ = shown({**RENEWED, "refreshTokenExpiresAt": SOON})
+    assert ENGLISH.plain(found.warning) == "This connection ends 29 Nov. Reconnect now, and nothing is interrupted."
+    assert found.urgent
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {**RENEWED, "refreshTokenExpiresAt": NOT_SOON},
+        RENEWED,
+        {"state": "Active", "expiresAt": LATER},
+        {"state": "Expired", "refreshTokenExpiresAt": SOON},
+    ],
+    ids=["not soon", "never", "not renewed at all", "ended already"],
+)
+def test_nothing_else_is_warned_of(status):
+    found, _ = shown(status)
+    assert found.warning is None
+
+
+def test_when_it_was_renewed_and_used():
+    status = {**RENEWED, "lastRefreshedAt": "2026-11-23T11:00:00Z", "demand": {"lastUsedAt": "2026-11-20T11:00:00Z"}}
+    assert words(shown(status)[0].facts) == ["Renewed today, 11:00 UTC.", "Last used 20 Nov."]
+    assert words(shown(RENEWED)[0].facts) == ["Not used yet."]
+    assert shown(None)[0].facts == ()
+
+
+def test_what_it_may_do_is_what_was_granted():
+    assert words(shown({**RENEWED, "scopes": ["openid", "sql"]})[0].scopes) == ["Know who you are there", "sql"]
+    assert words(shown(RENEWED)[0].scopes) == ["Know who you are there", "query"]
+    assert shown({"state": "Expired"})[0].scopes == ()
+
+
+def test_a_preset_s_own_words_come_first():
+    databricks = app_of(spec={"provider": {"name": "databricks"}})
+    assert words(shown({**RENEWED, "scopes": ["sql"]}, app=databricks)[0].scopes) == ["Run SQL in Databricks as you"]
+
+
+def test_the_version_stays_while_nothing_that_is_shown_changes():
+    def now(app, **status):
+        credential = UserCredential.model_validate(credential_of(status=status))
+        return version([(OAuthApp.model_validate(app), credential)], NOW)
+
+    one = now(app_of(), state="Active")
+    assert now(app_of(status={"credentials": {"active": 7}}), state="Active") == one
+    assert now(app_of(generation=2), state="Active") != one
+    assert now(app_of(ready="False"), state="Active") != one
+    assert now(app_of(), state="Expired") != one
+    assert now(app_of(), state="Active", expiresAt=EARLIER) != one

@@ -1,0 +1,69 @@
+"""The catalogue's texts in the reader's language; everything that is filled in is escaped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from cube_oauth.portal.german import GERMAN
+from cube_oauth.portal.texts import ENGLISH, Moment, Text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HALF_A_YEAR = timedelta(days=182)
+_NAMED_DAYS = {-1: "time.yesterday", 0: "time.today", 1: "time.tomorrow"}
+
+
+@dataclass(frozen=True)
+class Language:
+    """One translation of the catalogue."""
+
+    code: str
+    """For the page's ``lang`` (BCP 47)."""
+    catalogue: Mapping[str, str]
+
+    def render(self, value: object) -> object:
+        """Words for a text or a moment; anything else stays as it is."""
+        if isinstance(value, Moment):
+            return self._moment(value)
+        if isinstance(value, Text):
+            filled = {name: self.render(inner) for name, inner in value.values.items()}
+            return Markup(self.catalogue[value.key]).format(**filled)  # noqa: S704 - ours; format() escapes the values
+        return value
+
+    def plain(self, value: object) -> str:
+        """The same without markup, for what is no page."""
+        return Markup(str(self.render(value))).striptags().__str__()  # noqa: S704 - only to take the tags out
+
+    def _moment(self, moment: Moment) -> Markup:
+        """The day's name when it is near, then with the time; UTC, until the script has written the reader's own."""
+        time, now = moment.time, moment.now
+        far = "time.year" if abs(time - now) > HALF_A_YEAR else "time.day"
+        key = _NAMED_DAYS.get((time.date() - now.date()).days, far)
+        month = self.catalogue["months"].split()[time.month - 1]
+        words = self.render(Text(key, {"day": time.day, "month": month, "year": time.year, "clock": f"{time:%H:%M}"}))
+        return Markup('<time datetime="{}">{}</time>').format(f"{time:%Y-%m-%dT%H:%M:%SZ}", words)
+
+
+LANGUAGES: Mapping[str, Language] = {language.code: language for language in (Language("en", ENGLISH), Language("de", GERMAN))}
+
+
+def chosen(accept_language: str | None) -> Language:
+    """What the browser asks for (``Accept-Language``, RFC 9110, section 12.5.4), or English."""
+    wished = sorted((_wish(part) for part in (accept_language or "").split(",")), key=lambda wish: -wish[1])
+    known = (LANGUAGES[code] for code, weight in wished if weight > 0 and code in LANGUAGES)
+    return next(known, LANGUAGES["en"])
+
+
+def _wish(part: str) -> tuple[str, float]:
+    """The language without its region, and its weight."""
+    tag, _, parameter = part.partition(";")
+    try:
+        weight = float(parameter.partition("=")[2]) if parameter.strip() else 1.0
+    except ValueError:
+        weight = 0.0
+    return tag.strip().partition("-")[0].lower(), weight

@@ -1,0 +1,150 @@
+"""Who somebody is: OpenID Connect's code flow with PKCE and nonce (OpenID Connect Core, section 3.1; RFC 9700)."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import SecretStr
+
+from cube_oauth.portal.refusals import RefusedError
+from cube_oauth.portal.session import Pending
+from cube_oauth.providers import (
+    CallbackError,
+    ClientCredentials,
+    Discovery,
+    Endpoints,
+    IdentityError,
+    Kind,
+    ProviderClient,
+    ProviderError,
+    authorization_url,
+    endpoints_of,
+    new_verifier,
+    read_callback,
+    verify_id_token,
+)
+from cube_oauth.resources.usercredential import username_problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from cube_oauth.portal.settings import LogInSettings
+
+CALLBACK = "/login/callback"
+AGAIN = "/login"
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who the provider says it is."""
+
+    username: str
+    groups: tuple[str, ...]
+
+
+def claim_at(claims: object, path: str) -> object:
+    """The claim at a dotted path; one whose own name has dots in it is found, too. The same rule as in Cube's hook."""
+    if not isinstance(claims, dict):
+        return None
+    if path in claims:
+        return claims[path]
+    head, dot, rest = path.partition(".")
+    return claim_at(claims.get(head), rest) if dot else None
+
+
+def read_person(claims: Mapping[str, Any], settings: LogInSettings) -> Person:
+    """The person in an ID token's claims. Raises RefusedError when they hold no usable username."""
+    username = claim_at(claims, settings.username_claim)
+    if not isinstance(username, str):
+        raise RefusedError("Nameless", 403, retry=AGAIN, why=f"the claim {settings.username_claim} is missing, or is no text")
+    if problem := username_problem(username):
+        raise RefusedError("Nameless", 403, retry=AGAIN, why=problem)
+    groups = claim_at(claims, settings.groups_claim)
+    listed = groups if isinstance(groups, list) else [groups]
+    return Person(username, tuple(group for group in listed if isinstance(group, str)))
+
+
+class LogIn:
+    """The log-in provider."""
+
+    def __init__(self, settings: LogInSettings, client: ProviderClient, redirect_uri: str) -> None:
+        self.settings = settings
+        self._client = client
+        self._discovery = Discovery(client)
+        self._redirect_uri = redirect_uri
+
+    async def begin(self, next_page: str, now: datetime) -> tuple[Pending, str]:
+        """A new log-in, and where to send the browser. Raises RefusedError when the provider cannot be asked."""
+        verifier, nonce = new_verifier(), secrets.token_urlsafe(24)
+        pending = Pending(
+            purpose="login", nonce=nonce, verifier=verifier.get_secret_value(), began=int(now.timestamp()), next=next_page
+        )
+        url = authorization_url(
+            await self.endpoints(),
+            self.settings.client_id,
+            redirect_uri=self._redirect_uri,
+            state=pending.state,
+            nonce=nonce,
+            code_verifier=verifier,
+        )
+        return pending, url
+
+    async def finish(self, query: Mapping[str, str], pending: Pending, now: datetime) -> Person:
+        """Who came back. Raises RefusedError."""
+        endpoints = await self.endpoints()
+        try:
+            code = read_callback(query, pending.state, endpoints.issuer, iss_required=endpoints.iss_required)
+            claims = await self._claims(endpoints, code, pending, now)
+        except CallbackError as error:
+            raise _refused_by_person(error) from error
+        except ProviderError as error:
+            raise _refused_by_provider(error) from error
+        except IdentityError as error:
+            raise RefusedError("LogInFailed", 403, retry=AGAIN, reason=error.reason) from error
+        return read_person(claims, self.settings)
+
+    async def endpoints(self) -> Endpoints:
+        """From discovery. Raises RefusedError."""
+        try:
+            metadata = await self._discovery.metadata(self.settings.issuer)
+        except ProviderError as error:
+            raise _refused_by_provider(error) from error
+        return endpoints_of(metadata, self.settings.scopes, confidential=self.settings.client_secret_file is not None)
+
+    async def _claims(self, endpoints: Endpoints, code: SecretStr, pending: Pending, now: datetime) -> dict[str, Any]:
+        answer = await self._client.exchange_code(
+            endpoints,
+            ClientCredentials(self.settings.client_id, self._secret()),
+            code=code,
+            redirect_uri=self._redirect_uri,
+            code_verifier=SecretStr(pending.verifier or ""),
+        )
+        if answer.id_token is None or endpoints.jwks_url is None:
+            raise RefusedError("LogInFailed", 502, retry=AGAIN, reason="NoIDToken")
+        return verify_id_token(
+            answer.id_token,
+            await self._client.fetch_jwks(endpoints.jwks_url),
+            issuer=self.settings.issuer,
+            client_id=self.settings.client_id,
+            nonce=pending.nonce,
+            now=now,
+        )
+
+    def _secret(self) -> SecretStr | None:
+        """Read each time: a mounted Secret may be rotated."""
+        file = self.settings.client_secret_file
+        return SecretStr(file.read_text().strip()) if file else None
+
+
+def _refused_by_person(error: CallbackError) -> RefusedError:
+    word = {"AccessDenied": "LogInDenied", "LoginRequired": "LogInDenied", "ProviderUnavailable": "LogInUnavailable"}
+    return RefusedError(word.get(error.reason, "LogInFailed"), 403, retry=AGAIN, reason=error.reason)
+
+
+def _refused_by_provider(error: ProviderError) -> RefusedError:
+    if error.kind is Kind.WEATHER:
+        return RefusedError("LogInUnavailable", 503, retry=AGAIN, reason=error.reason)
+    return RefusedError("LogInFailed", 502, retry=AGAIN, reason=error.reason)

@@ -1,0 +1,55 @@
+// Everything works without this file. It writes times in the reader's zone, and shows states as they change.
+"use strict";
+
+const page = document.documentElement.lang;
+const language = navigator.languages.find((wished) => wished.startsWith(page)) ?? page;
+const DAY = 86_400_000;
+
+function inWords(then, now) {
+  const midnight = (moment) => new Date(moment).setHours(0, 0, 0, 0);
+  const days = Math.round((midnight(then) - midnight(now)) / DAY);
+  if (Math.abs(days) < 2) {
+    const clock = then.toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit" });
+    return `${new Intl.RelativeTimeFormat(language, { numeric: "auto" }).format(days, "day")}, ${clock}`;
+  }
+  const far = Math.abs(then - now) > 182 * DAY;
+  return then.toLocaleDateString(language, { day: "numeric", month: "short", year: far ? "numeric" : undefined });
+}
+
+function localise(within) {
+  for (const time of within.querySelectorAll("time[datetime]")) {
+    const then = new Date(time.dateTime);
+    time.textContent = inWords(then, new Date());
+    time.title = then.toLocaleString(language, { dateStyle: "full", timeStyle: "short" });
+  }
+}
+
+async function refresh(live) {
+  const answer = await fetch(location.pathname, { headers: { "X-Live": "1" } });
+  const next = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("[data-live]");
+  if (!answer.ok || !next) return location.reload(); // the session is over, say: the page tells
+  localise(next);
+  live.dataset.live = next.dataset.live;
+  const old = new Map([...live.children].map((entry) => [entry.dataset.app, entry]));
+  live.replaceChildren(...[...next.children].map((entry) => {
+    const known = old.get(entry.dataset.app); // what did not change keeps its focus
+    return known?.isEqualNode(entry) ? known : entry;
+  }));
+}
+
+function follow(live) {
+  let events;
+  const look = () => { // a hidden page takes none of the few connections that a browser has for a host
+    if (document.hidden) events = events?.close();
+    else if (!events) {
+      events = new EventSource("/events");
+      events.addEventListener("version", ({ data }) => data === live.dataset.live || refresh(live));
+    }
+  };
+  document.addEventListener("visibilitychange", look);
+  look();
+}
+
+localise(document);
+const live = document.querySelector("[data-live]");
+if (live) follow(live);

@@ -1,0 +1,146 @@
+import asyncio
+import logging
+
+import pytest
+
+from cube_oauth.portal import streams
+from cube_oauth.portal.session import SESSION_COOKIE
+
+
+class Listening:
+    """A page's stream of events, as a browser reads it."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    async def next(self):
+        """The version that comes next."""
+        while True:
+            line = (await asyncio.wait_for(self.answer.content.readline(), 10)).decode()
+            if line.startswith("data: "):
+                return line.removeprefix("data: ").strip()
+            assert line, "the stream has ended"
+
+    async def ended(self):
+        await asyncio.wait_for(self.answer.read(), 10)
+
+
+@pytest.fixture
+async def listen(browser):
+    opened = []
+
+    async def start(who):
+        answer = await who.client.get("/events", headers={"Cookie": f"{SESSION_COOKIE}={who.cookies.get(SESSION_COOKIE, '')}"})
+        opened.append(answer)
+        return Listening(answer)
+
+    yield start
+    for answer in opened:
+        answer.close()
+
+
+def version_of(answer):
+    return answer.html.partition('data-live="')[2].partition('"')[0]
+
+
+async def test_the_first_event_is_the_version_of_the_page(browser, world, listen):
+    world.add_app()
+    page = await browser.log_in().get("/")
+    assert await (await listen(browser)).next() == version_of(page)
+
+
+async def test_each_change_of_what_the_person_sees_is_told(browser, world, listen):
+    world.add_app()
+    following = await listen(browser.log_in())
+    seen = [await following.next()]
+    world.add_credential(status={"state": "Active"})
+    seen.append(await following.next())
+    world.add_app(ready="False", message="The Secret is missing.")
+    seen.append(await following.next())
+    assert len(set(seen)) == 3
+    assert version_of(await browser.get("/")) == seen[-1]
+
+
+async def test_somebody_else_s_change_is_not_told(browser, world, listen):
+    world.add_app()
+    following = await listen(browser.log_in())
+    await following.next()
+    world.add_credential("bob", name="bob", status={"state": "Active"})
+    world.add_app(status={"credentials": {"active": 1}})  # the app's count of everybody
+    world.add_credential("alice", name="alice", status={"state": "Active"})
+    assert await following.next() == version_of(await browser.get("/"))
+
+
+async def test_what_ends_by_the_clock_is_told(browser, world, listen, monkeypatch):
+    monkeypatch.setattr("cube_oauth.portal.live.BEAT", 0.01)
+    world.add_app()
+    world.add_credential(status={"state": "Active", "expiresAt": "2026-11-23T12:01:00Z"})
+    following = await listen(browser.log_in())
+    before = await following.next()
+    world.later(minutes=2)
+    assert await following.next() != before
+
+
+async def test_nobody_is_told_without_a_session(browser, listen):
+    assert (await listen(browser)).answer.status == 204
+
+
+async def test_a_stream_ends_with_its_session(browser, world, listen, monkeypatch):
+    monkeypatch.setattr("cube_oauth.portal.live.BEAT", 0.01)
+    following = await listen(browser.log_in())
+    await following.next()
+    world.later(hours=1)
+    await following.ended()
+
+
+async def test_following_a_page_is_no_sign_of_life(browser, world, listen):
+    browser.log_in()
+    world.later(minutes=20)
+    before = dict(browser.cookies)
+    await (await listen(browser)).next()
+    await browser.get("/", headers={"X-Live": "1"})
+    assert browser.cookies == before
+    await browser.get("/")
+    assert browser.cookies != before
+
+
+async def test_one_person_takes_only_so_many_places(browser, other_browser, listen, monkeypatch):
+    monkeypatch.setattr(streams, "MOST_PER_PERSON", 2)
+    alice, bob = browser.log_in("alice"), other_browser.log_in("bob")
+    first, _ = await listen(alice), await listen(alice)
+    assert (await listen(alice)).answer.status == 204
+    assert (await listen(bob)).answer.status == 200
+    first.answer.close()
+
+
+async def test_a_process_has_only_so_many_places(browser, other_browser, listen, monkeypatch):
+    monkeypatch.setattr(streams, "MOST", 1)
+    await listen(browser.log_in("alice"))
+    assert (await listen(other_browser.log_in("bob"))).answer.status == 204
+
+
+async def test_a_place_is_free_again_when_the_stream_has_ended(browser, world, listen, monkeypatch):
+    monkeypatch.setattr("cube_oauth.portal.live.BEAT", 0.01)
+    monkeypatch.setattr(streams, "MOST_PER_PERSON", 1)
+    following = await listen(browser.log_in())
+    await following.next()
+    world.later(hours=1)
+    await following.ended()
+    assert (await listen(browser.log_in())).answer.status == 200
+
+
+async def test_whoever_closes_the_page_frees_the_place_and_leaves_no_error(browser, world, listen, monkeypatch, caplog):
+    monkeypatch.setattr("cube_oauth.portal.live.BEAT", 0.01)
+    following = await listen(browser.log_in())
+    await following.next()
+    following.answer.close()
+    await asyncio.wait(world.portal.streams._tasks, timeout=10)
+    assert not world.portal.streams._tasks
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+async def test_the_end_of_the_process_ends_the_streams(browser, world, listen):
+    following = await listen(browser.log_in())
+    await following.next()
+    await world.portal.streams.close()
+    await following.ended()
