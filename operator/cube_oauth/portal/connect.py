@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import secrets
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from cube_oauth.kube.api import KubeError
 from cube_oauth.lifecycle.authorize import permitted
 from cube_oauth.lifecycle.publish import AUTHORIZED, reference
+from cube_oauth.portal.addresses import way_back
 from cube_oauth.portal.overview import asked_for, card, condition, ready, why_not_ready
 from cube_oauth.portal.portal import audit, portal_of, see_other, visit_of
 from cube_oauth.portal.refusals import RefusedError
@@ -81,11 +82,14 @@ async def page(request: web.Request) -> web.StreamResponse:
     """``GET /connect/<namespace>/<app>``: a page with one button."""
     portal, visit = portal_of(request), visit_of(request)
     if visit.session is None:
-        return see_other(f"/login?next={request.path}")
+        return see_other(f"/login?next={quote(_again(request, request.query.get('return_to', '')))}")
     app = _app_of(request, visit.session)
+    back = way_back(request.query.get("return_to"), portal.settings.return_to) or ""
     shown = card(app, portal.cluster.credential(app, visit.session.username), visit.now)
     host = urlsplit(app.status.authorization_url or "").hostname or ""
-    return portal.pages.page("connect.html", visit, card=shown, host=host, scopes=asked_for(app))
+    return portal.pages.page(
+        "connect.html", visit, card=shown, host=host, scopes=asked_for(app), back=back, back_host=urlsplit(back).netloc
+    )
 
 
 async def start(request: web.Request) -> web.StreamResponse:
@@ -94,7 +98,8 @@ async def start(request: web.Request) -> web.StreamResponse:
     app = _app_of(request, visit.person)
     _not_suspended(app, portal.cluster.credentials(app, visit.person.username))
     endpoints = endpoints_of_status(app)
-    pending, verifier = _begin(app, endpoints, visit)
+    back = way_back(str((await request.post()).get("return_to", "")), portal.settings.return_to)
+    pending, verifier = _begin(app, endpoints, visit, back or "/")
     meta = app.metadata
     url = authorization_url(
         endpoints,
@@ -110,7 +115,7 @@ async def start(request: web.Request) -> web.StreamResponse:
     return portal.pages.page("leave.html", visit, private=True, url=url, host=host, title=app.title)
 
 
-def _begin(app: OAuthApp, endpoints: Endpoints, visit: Visit) -> tuple[Pending, SecretStr | None]:
+def _begin(app: OAuthApp, endpoints: Endpoints, visit: Visit, afterwards: str) -> tuple[Pending, SecretStr | None]:
     verifier = new_verifier() if app.spec.pkce else None
     pending = Pending(
         purpose="connect",
@@ -121,36 +126,36 @@ def _begin(app: OAuthApp, endpoints: Endpoints, visit: Visit) -> tuple[Pending, 
         app=app.metadata.name,
         client=client_hash(app),
         session=session_hash(visit.person),
+        next=afterwards,
     )
     return pending, verifier
 
 
 async def callback(request: web.Request) -> web.StreamResponse:
     """``GET /callback/<namespace>/<app>``: back from the provider."""
-    portal = portal_of(request)
+    portal, visit = portal_of(request), visit_of(request)
+    pending = visit.take(request.query.get("state", ""), "connect", request.match_info["namespace"], request.match_info["app"])
     try:
-        outcome = await _finish(request)
+        outcome = await _finish(request, pending)
     except RefusedError as refused:
         portal.metrics.callbacks.labels(refused.word).inc()
         _record(request, "connecting refused", outcome=refused.word)
         if refused.retry is None and refused.word not in ("NoSuchApp", "Suspended"):
-            refused.retry = _retry(request)
+            refused.retry = _again(request, pending.next if pending else "")
         raise
     portal.metrics.callbacks.labels(outcome).inc()
     _record(request, "connected", outcome=outcome)
-    return see_other("/")
+    return see_other(pending.next if pending and outcome == "ok" else "/")
 
 
-async def _finish(request: web.Request) -> str:
+async def _finish(request: web.Request, pending: Pending | None) -> str:
     """Hand the code to the controller and see what becomes of it. Raises RefusedError."""
     portal, visit = portal_of(request), visit_of(request)
-    namespace, name = request.match_info["namespace"], request.match_info["app"]
-    pending = visit.take(request.query.get("state", ""), "connect", namespace, name)
     if pending is not None and visit.session is None:
         raise RefusedError("SessionOver", 401)
     if pending is None or not visit.began(pending):
         raise RefusedError("StateUnknown", 400)
-    app = usable_app(portal, visit.person, namespace, name)
+    app = _app_of(request, visit.person)
     endpoints = endpoints_of_status(app)
     code = _read(request, app, pending, endpoints)
     if pending.client != client_hash(app):
@@ -189,10 +194,10 @@ async def _hand_in(portal: Portal, visit: Visit, app: OAuthApp, pending: Pending
         if error.conflict:
             raise RefusedError("Replayed", 409) from error
         raise
-    return await _settled(portal, visit, app, credential)
+    return await _settled(portal, visit, app, credential, pending.next)
 
 
-async def _settled(portal: Portal, visit: Visit, app: OAuthApp, before: UserCredential) -> str:
+async def _settled(portal: Portal, visit: Visit, app: OAuthApp, before: UserCredential, afterwards: str) -> str:
     """Wait for what the controller says to the grant. Raises RefusedError when it says no."""
 
     def answered() -> bool:
@@ -202,12 +207,13 @@ async def _settled(portal: Portal, visit: Visit, app: OAuthApp, before: UserCred
     in_time = await portal.cluster.until(answered, visit.person.username, PATIENCE)
     now = portal.cluster.credential(app, visit.person.username)
     if not in_time or now is None:
-        visit.notify("notice.waiting", app.title)
+        visit.notify("notice.waiting", app.title, afterwards.removeprefix("/"))
         return "waiting"
     said = condition(now.status.conditions, AUTHORIZED)
     if not _grew(before, now) and said and said.status == "False":
         raise RefusedError("GrantRefused", 502, title=app.title, why=said.message)
-    visit.notify("notice.connected", app.title)
+    if afterwards == "/":
+        visit.notify("notice.connected", app.title)
     return "ok"
 
 
@@ -259,5 +265,7 @@ def _record(request: web.Request, what: str, **more: object) -> None:
     audit.info(what, extra={"username": session.username if session else None, **names, **more})
 
 
-def _retry(request: web.Request) -> str:
-    return f"/connect/{request.match_info['namespace']}/{request.match_info['app']}"
+def _again(request: web.Request, back: str) -> str:
+    """The app's page, with where to go afterwards."""
+    path = f"/connect/{request.match_info['namespace']}/{request.match_info['app']}"
+    return f"{path}?return_to={quote(back, safe='')}" if back not in ("", "/") else path

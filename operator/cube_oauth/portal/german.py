@@ -70,6 +70,8 @@ GERMAN: Mapping[str, str] = {
     "hierher zurück.",
     "connect.who": "Nehmen Sie das Konto, das zu <strong>{username}</strong> gehört.",
     "connect.done": "Sie sind schon verbunden. Eine neue Zustimmung ersetzt die Verbindung.",
+    "connect.back": "Zurück zu {host}",
+    "connect.then": "Danach geht es zurück zu {host}.",
     "connect.scopes": "Was sie dann darf",
     # what scopes permit
     "scope.openid": "Wissen, wer Sie dort sind",
@@ -155,6 +157,9 @@ GERMAN: Mapping[str, str] = {
     "refused.BadRequest.body": "Gehen Sie zurück zu Ihren Apps, und beginnen Sie dort.",
     "refused.Failure.title": "Hier ist etwas schiefgegangen",
     "refused.Failure.body": "Es steht im Protokoll des Portals. Versuchen Sie es gleich noch einmal.",
+    "refused.TooMany.title": "Zu viele Anfragen",
+    "refused.TooMany.body": "Das war mehr, als ein Mensch tut. Es wurde nichts geändert. Warten Sie eine Minute, und versuchen Sie "
+    "es noch einmal.",
     "retry.connect": "Noch einmal beginnen",
     "retry.login": "Anmelden",
 }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from cube_oauth.kube.api import KubeError
+from cube_oauth.portal.addresses import client_address
 from cube_oauth.portal.portal import VISIT, portal_of
 from cube_oauth.portal.refusals import RefusedError
 from cube_oauth.portal.security import headers, sent_by_us
@@ -21,9 +22,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NOT_FOUND, METHOD_NOT_ALLOWED = 404, 405
+READS = ("GET", "HEAD")
 STATIC = "/static/"
 CALLBACKS = ("/callback/", "/login/callback")
 """Their addresses hold codes: what they answer tells nobody where it came from."""
+
+
+COSTLY = ("/login", *CALLBACKS)
+"""Beside all forms, what may be asked only so often: these ask a provider, or leave something in the cluster."""
 
 
 @web.middleware
@@ -51,12 +57,26 @@ async def guard(request: web.Request, handler: Callable[[web.Request], Awaitable
 async def _check(request: web.Request, portal: Portal, visit: Visit) -> None:
     if not portal.cluster.synced:
         raise RefusedError("ClusterUnavailable", 503)
-    if request.method in ("GET", "HEAD"):
+    if request.method in READS and not request.path.startswith(COSTLY):
+        return
+    _limit(request, portal, visit)
+    if request.method in READS:
         return
     if not sent_by_us(request.headers, portal.settings.origin):
         raise RefusedError("ForeignForm", 403)
     if not visit.person.owns(str((await request.post()).get("token", ""))):
         raise RefusedError("ForeignForm", 403)
+
+
+def _limit(request: web.Request, portal: Portal, visit: Visit) -> None:
+    if visit.session:
+        wait = portal.limits.people.wait(visit.session.username)
+    else:
+        forwarded = request.headers.getall("X-Forwarded-For", [])
+        wait = portal.limits.addresses.wait(client_address(request.remote, forwarded, portal.settings.trusted_proxies))
+    if wait:
+        log.warning("too many requests", extra={"username": visit.session.username if visit.session else None})
+        raise RefusedError("TooMany", 429, wait=wait)
 
 
 def _refusal(error: Exception) -> RefusedError:

@@ -68,7 +68,7 @@ class Pages:
 
     def refusal(self, error: RefusedError, visit: Visit, *, private: bool = False) -> web.Response:
         """The page of a refusal."""
-        return self.page(
+        response = self.page(
             "refused.html",
             visit,
             status=error.status,
@@ -79,6 +79,9 @@ class Pages:
             retry=error.retry,
             retry_text=say("retry.login" if (error.retry or "").startswith("/login") else "retry.connect"),
         )
+        if error.wait:
+            response.headers["Retry-After"] = str(error.wait)
+        return response
 
     async def static(self, request: web.Request) -> web.Response:
         """A static file."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from cube_oauth.portal.limits import Limits
 from cube_oauth.portal.metrics import Metrics
 from cube_oauth.portal.pages import Pages
 from cube_oauth.portal.streams import Streams
@@ -41,6 +42,7 @@ class Portal:
     log_in: LogIn
     pages: Pages = field(default_factory=Pages)
     metrics: Metrics = field(default_factory=Metrics)
+    limits: Limits = field(default_factory=Limits)
     streams: Streams = field(default_factory=Streams)
     clock: Callable[[], datetime] = utc_now
 

@@ -24,7 +24,8 @@ MOST_PENDING = 6
 SESSION_COOKIE = "__Host-cube-oauth-session"
 PENDING_COOKIE = "__Host-cube-oauth-pending"
 
-_OWN_PAGES = re.compile(r"/(connect/[a-z0-9.-]{1,63}/[a-z0-9.-]{1,63})?")
+_OWN_PAGES = re.compile(r"/(connect/[a-z0-9.-]{1,63}/[a-z0-9.-]{1,63}(\?return_to=[A-Za-z0-9%._~-]{1,3072})?)?")
+"""The address to go back to is checked by the page itself."""
 
 
 def own_page(path: str | None) -> str:
@@ -39,6 +40,8 @@ class Notice(Model):
     """A key of the catalogue."""
     title: str = ""
     """The app's name."""
+    back: str = ""
+    """An allowed address of another site, where the person came from."""
 
 
 class Session(Model):
@@ -96,6 +99,7 @@ class Pending(Model):
     session: str = ""
     """Hash of the session that began it."""
     next: str = "/"
+    """Where to go afterwards: a page of ours after a log-in, an allowed address of another site after connecting."""
 
     def fresh(self, now: datetime) -> bool:
         """Whether it may still be answered."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
+from cube_oauth.portal.addresses import Allowed
 from cube_oauth.settings import PREFIX, Environment, Installation, SettingsError
 
 if TYPE_CHECKING:
@@ -57,6 +58,10 @@ class PortalSettings:
     cookie_ring_file: Path
     extra_ca_file: str | None
     allowed_addresses: tuple[IPv4Network | IPv6Network, ...]
+    return_to: tuple[Allowed, ...] = ()
+    """Where a deep link may lead back to."""
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Whose ``X-Forwarded-For`` counts."""
 
     @classmethod
     def read(cls, variables: Mapping[str, str]) -> Self:
@@ -71,7 +76,9 @@ class PortalSettings:
             tls_directory=Path(directory) if directory else None,
             cookie_ring_file=Path(env.text("COOKIE_RING_FILE")),
             extra_ca_file=env.optional("EXTRA_CA_FILE"),
-            allowed_addresses=_networks(env.words("ALLOWED_ADDRESSES")),
+            allowed_addresses=_networks(env, "ALLOWED_ADDRESSES"),
+            return_to=_return_to(env.words("RETURN_TO")),
+            trusted_proxies=_networks(env, "TRUSTED_PROXIES"),
         )
 
     @property
@@ -94,8 +101,17 @@ def _with_origin(installation: Installation) -> Installation:
     return installation
 
 
-def _networks(words: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
+def _return_to(words: tuple[str, ...]) -> tuple[Allowed, ...]:
     try:
-        return tuple(ip_network(word) for word in words)
+        return tuple(Allowed.read(word) for word in words)
     except ValueError as error:
-        raise SettingsError(f"{PREFIX}ALLOWED_ADDRESSES must be networks, separated by commas: {error}") from error
+        raise SettingsError(
+            f"{PREFIX}RETURN_TO must be addresses such as https://bi.example.com/dashboards, separated by commas; {error} is none"
+        ) from error
+
+
+def _networks(env: Environment, name: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    try:
+        return tuple(ip_network(word) for word in env.words(name))
+    except ValueError as error:
+        raise SettingsError(f"{PREFIX}{name} must be networks, separated by commas: {error}") from error

@@ -99,6 +99,8 @@ ENGLISH: Mapping[str, str] = {
     "connect.body": "You go on to <strong>{host}</strong>, are asked there whether Cube may act for you, and come back here.",
     "connect.who": "Use the account that belongs to <strong>{username}</strong>.",
     "connect.done": "You are connected already. Authorizing again replaces the connection.",
+    "connect.back": "Back to {host}",
+    "connect.then": "Then you go back to {host}.",
     "connect.scopes": "What it may do then",
     # what scopes permit: scope.<preset>.<scope> comes before scope.<scope>
     "scope.openid": "Know who you are there",
@@ -181,6 +183,8 @@ ENGLISH: Mapping[str, str] = {
     "refused.BadRequest.body": "Go back to your apps and start from there.",
     "refused.Failure.title": "Something went wrong here",
     "refused.Failure.body": "It is written in the portal's log. Try again in a moment.",
+    "refused.TooMany.title": "Too many requests",
+    "refused.TooMany.body": "That was more than one person does. Nothing was changed. Wait for a minute, and try again.",
     "retry.connect": "Start again",
     "retry.login": "Log in",
 }

@@ -60,9 +60,9 @@ class Visit:
             raise RefusedError("SessionOver", 401, retry="/login")
         return self.session
 
-    def notify(self, text: str, title: str) -> None:
+    def notify(self, text: str, title: str, back: str = "") -> None:
         """Tell this on the next page."""
-        self.session = self.person.model_copy(update={"notice": Notice(text=text, title=title)})
+        self.session = self.person.model_copy(update={"notice": Notice(text=text, title=title, back=back)})
 
     def take_notice(self) -> Notice | None:
         """What is to be told, once."""

@@ -29,6 +29,7 @@ def test_the_defaults():
     assert settings.log_in.scopes == ("openid", "profile")
     assert (settings.log_in.username_claim, settings.log_in.groups_claim) == ("sub", "groups")
     assert settings.log_in.client_secret_file is None
+    assert (settings.return_to, settings.trusted_proxies) == ((), ())
     assert (settings.tls_directory, settings.allowed_addresses) == (None, ())
     assert (settings.origin, settings.https) == ("https://connect.example.com", True)
 
@@ -49,6 +50,8 @@ def test_networks_are_read():
         ("PORTAL_URL", "https://example.com/connect"),
         ("PORTAL_URL", "https://user@example.com"),
         ("ALLOWED_ADDRESSES", "localhost"),
+        ("TRUSTED_PROXIES", "ingress"),
+        ("RETURN_TO", "bi.example.com"),
         ("LISTEN_PORTAL", "8000x"),
     ],
 )
