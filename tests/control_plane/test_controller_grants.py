@@ -40,6 +40,34 @@ def test_another_person_at_the_provider_is_refused_and_the_token_revoked(running
     assert provider.control.grants() == []
 
 
+def test_without_a_word_about_it_the_presets_place_decides_and_another_person_is_refused(running, provider):
+    running.app()
+    running.authorize("alice", as_person="bob")
+    assert refused(running)["reason"] == "SubjectDiffers"
+    assert provider.control.grants() == []
+
+
+def test_without_a_word_about_it_the_same_person_is_connected_and_named(running):
+    running.app()
+    running.connect("alice")
+    assert running.status("alice")["subject"] == "alice"
+    assert condition(running.look("alice"), "Authorized")["reason"] == "Authorized"
+
+
+def test_nobody_is_compared_where_the_app_says_so(running):
+    running.app(subject={"source": "None"})
+    running.authorize("alice", as_person="bob")
+    running.until("alice", "trino", lambda status: status.get("state") == "Active")
+    assert "subject" not in running.status("alice")
+
+
+def test_a_mapping_may_compare_the_local_part(running):
+    running.app(subject={"match": "LocalPartIgnoreCase"})
+    running.authorize("Alice@example.com", as_person="alice")
+    found = running.until("Alice@example.com", "trino", lambda status: status.get("state") == "Active")
+    assert found["subject"] == "alice"
+
+
 def test_an_answer_to_another_log_in_is_refused_and_the_token_revoked(running, provider):
     running.app()
     running.authorize("alice", nonce="another")

@@ -286,6 +286,8 @@ class Apps:
             authorization_url=endpoints.authorization_url if endpoints else None,
             token_url=endpoints.token_url if endpoints else None,
             revocation_url=endpoints.revocation_url if endpoints else None,
+            subject_url=endpoints.subject_url if endpoints else None,
+            issuer_in_answers=(endpoints.iss_required or None) if endpoints else None,
             scopes=list(endpoints.scopes) or None if endpoints else None,
             authorization_parameters=dict(endpoints.authorization_parameters) or None if endpoints else None,
             credentials=self._inventory.counts(key),
@@ -307,4 +309,7 @@ def _remembered(app: OAuthApp) -> ServerMetadata | None:
         authorization_url=known.authorization_url,
         token_url=known.token_url,
         revocation_url=known.revocation_url,
+        userinfo_url=known.subject_url,
+        introspection_url=known.subject_url,
+        iss_in_answers=known.issuer_in_answers is True,
     )

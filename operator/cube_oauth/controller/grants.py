@@ -1,7 +1,8 @@
 """Grants: authorization codes that the portal left in the token namespace, exchanged once and removed.
 
 Providers end a sign-in whose code comes twice (RFC 6749, section 4.1.2), so a claim is written before the exchange, and a token
-that names its grant tells a successor that the exchange was done.
+that names its grant tells a successor that the exchange was done. Where the provider has to be asked once more who authorized,
+its answer is kept in the grant until then, sealed like a refresh token: a second request may fail, the code is not redeemed again.
 """
 
 from __future__ import annotations
@@ -18,14 +19,13 @@ from cube_oauth.controller.inventory import app_key, key_of
 from cube_oauth.controller.rotation import REQUEST, seal
 from cube_oauth.kube.api import SECRETS, USER_CREDENTIALS, Api, KubeError
 from cube_oauth.kube.watch import Mirror
-from cube_oauth.lifecycle.authorize import LONGEST_AGE, SENTENCES, Refused, refused, subject_refused
+from cube_oauth.lifecycle.authorize import CONNECTED, DONE, LONGEST_AGE, SENTENCES, Identified, Refused, identified, refused
 from cube_oauth.lifecycle.decide import Observed, origin
 from cube_oauth.lifecycle.publish import AUTHORIZED, granted
-from cube_oauth.providers import IdentityError, Kind, ProviderError, TokenAnswer, subject_of
+from cube_oauth.providers import IdentityError, Kind, ProviderError, TokenAnswer, restored, said_of_person, stored
 from cube_oauth.resources.keyring import SealError
 from cube_oauth.resources.meta import Condition, ObjectMeta
 from cube_oauth.resources.names import KIND_LABEL, digest
-from cube_oauth.resources.oauthapp import Subject
 from cube_oauth.resources.secrets import Grant, decode, encode, owner
 from cube_oauth.resources.usercredential import UserCredential
 
@@ -53,9 +53,6 @@ CLAIM = timedelta(seconds=20)
 """While it stands, nobody else redeems the code; longer than a request may take."""
 
 TRY_AGAIN = timedelta(seconds=2)
-_IN_ID_TOKEN = Subject(source="IDToken")
-DONE = "Authorized"
-DONE_SENTENCE = "The person authorized."
 INVALID_GRANT_SENTENCE = "The provider did not accept the authorization code. Connect again."
 
 
@@ -66,23 +63,27 @@ class GrantSecret:
     meta: ObjectMeta
     sealed: str
     claimed_until: datetime | None
+    """Until then nobody else redeems the code, and nobody tries again."""
     raw: Object
+    answer: str | None = None
+    """What the provider answered to the code, sealed; and when."""
+    answered_at: datetime | None = None
 
     @classmethod
     def from_kubernetes(cls, secret: Object) -> Self:
         """Read a Secret; whatever is in it, so that damaged ones are removed, too."""
-        data = decode(secret)
-        return cls(ObjectMeta.model_validate(secret["metadata"]), data.get("grant", ""), _moment(data.get("claimedUntil")), secret)
+        data, meta = decode(secret), ObjectMeta.model_validate(secret["metadata"])
+        claimed_until, answered_at = _moment(data.get("claimedUntil")), _moment(data.get("answeredAt"))
+        return cls(meta, data.get("grant", ""), claimed_until, secret, data.get("answer"), answered_at)
 
     @property
     def grant_id(self) -> str:
         """Names this sign-in for ever; says nothing about the code or the state."""
         return digest("grant", self.meta.uid)
 
-    def claim(self, until: datetime) -> Object:
-        """The Secret with a claim, as a replacement of the version that was read."""
-        data = {**(self.raw.get("data") or {}), **encode({"claimedUntil": until.isoformat()})}
-        return {**self.raw, "data": data}
+    def changed(self, **data: str) -> Object:
+        """The Secret with other data, as a replacement of the version that was read."""
+        return {**self.raw, "data": {**(self.raw.get("data") or {}), **encode(dict(data))}}
 
 
 def _moment(text: str | None) -> datetime | None:
@@ -90,6 +91,18 @@ def _moment(text: str | None) -> datetime | None:
         return datetime.fromisoformat(text) if text else None
     except ValueError:
         return None
+
+
+def _owner(grant: Grant) -> str:
+    return owner(grant.app.namespace, grant.app.name, grant.credential.uid, grant.username)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What the provider answered to the code."""
+
+    tokens: TokenAnswer
+    at: datetime
 
 
 @dataclass(frozen=True)
@@ -100,6 +113,11 @@ class Order:
     grant: Grant
     credential: UserCredential
     app: OAuthApp
+
+    @property
+    def bound_to(self) -> str:
+        """The owner that whatever is sealed for this credential is bound to."""
+        return _owner(self.grant)
 
     @property
     def where(self) -> dict[str, str]:
@@ -162,6 +180,8 @@ class Grants:
         grant = self._opened(secret)
         credential = await self._credential(grant) if grant else None
         if grant is None or credential is None:
+            if grant is not None:
+                await self._revoke_kept(secret, grant)
             await self._remove(secret)
             return None
         return await self._consider(secret, grant, credential, now)
@@ -193,9 +213,25 @@ class Grants:
         if problem is Refused.APP_NOT_FOUND and app is None and now - grant.issued_at < LONGEST_AGE / 10:
             return now + TRY_AGAIN  # both may be new, and the watch behind
         if problem or app is None:
-            await self._finish(secret, credential, problem or Refused.APP_NOT_FOUND)
+            await self._revoke_kept(secret, grant)
+            late = problem is Refused.TOO_LATE and secret.answer is not None
+            await self._finish(secret, credential, Refused.UNIDENTIFIED if late else problem or Refused.APP_NOT_FOUND)
             return None
         return await self._exchange(Order(secret, grant, credential, app))
+
+    async def _revoke_kept(self, secret: GrantSecret, grant: Grant) -> None:
+        """Revoke what an earlier attempt got for a grant that will not be kept."""
+        if secret.answer is None:
+            return
+        app = (grant.app.namespace, grant.app.name)
+        try:
+            client = await self._apps.client(app)
+            answered = self._kept(secret, grant)
+        except (AppNotReadyError, ProviderError, SealError):
+            log.warning("a token that nobody will use is not revoked", extra={"namespace": app[0], "app": app[1]})
+            return
+        if origin(client.endpoints.token_url) == origin(grant.token_url):
+            await self._revoke(app, client, answered.tokens)
 
     async def _exchange(self, order: Order) -> datetime | None:
         """Redeem the code: when to try again, or None when it is decided."""
@@ -210,18 +246,47 @@ class Grants:
             if origin(client.endpoints.token_url) != origin(grant.token_url):
                 await self._finish(order.secret, order.credential, Refused.APP_CHANGED)
                 return None
-            await self._claim(order.secret)
-            answer = await self._redeem(client, grant, app)
+            await self._write(order.secret, claimedUntil=(now + CLAIM).isoformat())
+            answered = await self._answered(order, client)
         except AppNotReadyError:
             return now + TRY_AGAIN
         except ProviderError as problem:
             return await self._failed(order, problem)
+        except SealError:
+            await self._finish(order.secret, order.credential, Refused.UNIDENTIFIED)
+            return None
         self._apps.accepted(app)
-        await self._decide(order, client, answer)
-        return None
+        return await self._decide(order, client, answered)
 
-    async def _claim(self, secret: GrantSecret) -> None:
-        self.mirror.put(await self._api.replace(SECRETS, secret.claim(self._clock.now() + CLAIM)))
+    async def _write(self, secret: GrantSecret, **data: str) -> None:
+        """Replace exactly the version that ``secret`` is; a conflict means that somebody else was quicker."""
+        self.mirror.put(await self._api.replace(SECRETS, secret.changed(**data)))
+
+    def _now(self, secret: GrantSecret) -> GrantSecret:
+        """The grant with what we wrote into it since."""
+        return self.mirror.get((secret.meta.namespace, secret.meta.name)) or secret
+
+    async def _answered(self, order: Order, client: Client) -> Answered:
+        """What an earlier attempt got for the code, or what the provider answers now."""
+        if order.secret.answer is not None:
+            return self._kept(order.secret, order.grant)
+        answered = Answered(await self._redeem(client, order.grant, app_key(order.credential)), self._clock.now())
+        if client.endpoints.subject.asks:
+            await self._keep_in_grant(order, answered)
+        return answered
+
+    def _kept(self, secret: GrantSecret, grant: Grant) -> Answered:
+        opened = self._keys.refresh.open(secret.answer or "", _owner(grant))
+        return Answered(restored(opened), secret.answered_at or self._clock.now())
+
+    async def _keep_in_grant(self, order: Order, answered: Answered) -> None:
+        """Before asking further. Without it all goes on, and only a failure of the further request costs the sign-in."""
+        sealed = self._keys.refresh.seal(stored(answered.tokens), order.bound_to)
+        try:
+            claimed = (self._clock.now() + CLAIM).isoformat()
+            await self._write(self._now(order.secret), answer=sealed, answeredAt=answered.at.isoformat(), claimedUntil=claimed)
+        except KubeError as error:
+            log.warning("an answer is not kept", extra={**order.where, "error": str(error)})
 
     async def _redeem(self, client: Client, grant: Grant, app: Key) -> TokenAnswer:
         reason = "OK"
@@ -244,55 +309,65 @@ class Grants:
         now = self._clock.now()
         log.info("exchange", extra={**order.where, "reason": problem.reason})
         if problem.kind is Kind.WEATHER:
-            await self._unclaim(order.secret)
-            return min(now + max(TRY_AGAIN, problem.retry_after or TRY_AGAIN), order.grant.issued_at + LONGEST_AGE + TRY_AGAIN)
+            return await self._later(order, problem, now)
         if problem.kind is Kind.APP:
             self._apps.refused(app_key(order.credential), problem)
         sentence = INVALID_GRANT_SENTENCE if problem.reason == "InvalidGrant" else problem.message
         await self._finish(order.secret, order.credential, problem.reason, sentence)
         return None
 
-    async def _unclaim(self, secret: GrantSecret) -> None:
-        current = self.mirror.get((secret.meta.namespace, secret.meta.name))
-        if current:
-            self.mirror.put(await self._api.replace(SECRETS, current.claim(self._clock.now())))
+    async def _later(self, order: Order, problem: ProviderError, now: datetime) -> datetime:
+        """Try again after a pause that grows with the grant's age. It is written: else our own write would call at once."""
+        pause = max(TRY_AGAIN, problem.retry_after or TRY_AGAIN, (now - order.grant.issued_at) / 4)
+        again = min(now + pause, order.grant.issued_at + LONGEST_AGE + TRY_AGAIN)
+        await self._write(self._now(order.secret), claimedUntil=again.isoformat())
+        return again
 
-    async def _decide(self, order: Order, client: Client, answer: TokenAnswer) -> None:
-        """The provider has answered: keep it, or refuse the person and revoke."""
-        problem, subject = self._subject(order, client, answer)
-        if problem:
-            await self._revoker.revoke(client, answer.refresh_token or answer.access_token, app_key(order.credential))
-            await self._finish(order.secret, order.credential, problem)
-            return
-        await self._keep(order, client, answer, subject)
-        await self._finish(order.secret, order.credential, None)
-
-    def _subject(self, order: Order, client: Client, answer: TokenAnswer) -> tuple[Refused | None, str | None]:
-        """Why the person is refused, and the person's name at the provider. An ID token is checked whenever there is one."""
+    async def _decide(self, order: Order, client: Client, answered: Answered) -> datetime | None:
+        """The provider has answered: keep it, or refuse the person and revoke. When to try again, if it must be asked again."""
         try:
-            if answer.id_token is not None:
-                self._named(order, client, answer, _IN_ID_TOKEN)
-            subject = self._named(order, client, answer, order.app.spec.subject)
+            found = await self._identified(order, client, answered)
+        except ProviderError as problem:
+            return await self._not_told(order, client, answered, problem)
+        if found.refused:
+            await self._revoke(app_key(order.credential), client, answered.tokens)
+            await self._finish(order.secret, order.credential, found.refused)
+        else:
+            await self._keep(order, client, answered, found.subject)
+            await self._finish(order.secret, order.credential, None, word=found.word)
+        return None
+
+    async def _identified(self, order: Order, client: Client, answered: Answered) -> Identified:
+        endpoints, now = client.endpoints, answered.at  # what was valid then
+        try:
+            said = await said_of_person(
+                self._provider, endpoints, client.credentials, answered.tokens, nonce=order.grant.nonce, now=now, within=REQUEST
+            )
         except IdentityError as error:
             log.warning("identity refused", extra={**order.where, "reason": error.reason})
-            return Refused.IDENTITY, None
-        return subject_refused(order.app, order.grant.username, subject), subject
+            return Identified(None, Refused.IDENTITY)
+        return identified(endpoints.subject, order.grant.username, said)
 
-    def _named(self, order: Order, client: Client, answer: TokenAnswer, where: Subject) -> str | None:
-        return subject_of(
-            answer,
-            where,
-            issuer=client.endpoints.issuer,
-            client_id=order.app.spec.client_id,
-            nonce=order.grant.nonce,
-            now=self._clock.now(),
+    async def _not_told(self, order: Order, client: Client, answered: Answered, problem: ProviderError) -> datetime | None:
+        """Who authorized could not be asked: later, if the answer is safe until then; otherwise the person connects again."""
+        log.info("subject", extra={**order.where, "reason": problem.reason})
+        self._metrics.provider_requests.labels(*app_key(order.credential), "subject", problem.reason).inc()
+        if problem.kind is Kind.WEATHER and self._now(order.secret).answer is not None:
+            return await self._later(order, problem, self._clock.now())
+        await self._revoke(app_key(order.credential), client, answered.tokens)
+        weather = problem.kind is Kind.WEATHER
+        await self._finish(
+            order.secret, order.credential, Refused.UNIDENTIFIED if weather else problem.reason, "" if weather else problem.message
         )
+        return None
 
-    async def _keep(self, order: Order, client: Client, answer: TokenAnswer, subject: str | None) -> None:
+    async def _revoke(self, app: Key, client: Client, answer: TokenAnswer) -> None:
+        await self._revoker.revoke(client, answer.refresh_token or answer.access_token, app)
+
+    async def _keep(self, order: Order, client: Client, answered: Answered, subject: str | None) -> None:
         credential, app = order.credential, order.app
         uid = credential.metadata.uid
-        bound_to = owner(app.metadata.namespace, app.metadata.name, uid, credential.spec.username)
-        issued = seal(self._keys, answer, bound_to, self._clock.now(), subject)
+        issued = seal(self._keys, answered.tokens, order.bound_to, answered.at, subject)
         observed = Observed(credential, app, app_ready=True, token=None)
 
         def take_over(there: TokenSecret | None) -> TokenSecret:
@@ -305,11 +380,13 @@ class Grants:
 
         await self._tokens.settle(uid, self._tokens.get(uid), take_over)
 
-    async def _finish(self, secret: GrantSecret, credential: UserCredential, reason: str | None, sentence: str = "") -> None:
-        """Remove the grant, and let the credential say how it went. ``reason`` None: the person is connected."""
+    async def _finish(
+        self, secret: GrantSecret, credential: UserCredential, reason: str | None, sentence: str = "", word: str = DONE
+    ) -> None:
+        """Remove the grant, and let the credential say how it went. ``reason`` None: the person is connected, ``word`` says how."""
         await self._remove(secret)
-        word = reason or DONE
-        message = DONE_SENTENCE if reason is None else sentence or SENTENCES[reason]
+        word = reason or word
+        message = CONNECTED[word] if reason is None else sentence or SENTENCES[reason]
         condition = Condition(
             type=AUTHORIZED,
             status="False" if reason else "True",

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cube_oauth.lifecycle.decide import origin
+from cube_oauth.resources.oauthapp import SubjectSource, UsernameMatch
 from cube_oauth.resources.usercredential import username_problem
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from cube_oauth.resources.oauthapp import OAuthApp
     from cube_oauth.resources.secrets import Grant
     from cube_oauth.resources.usercredential import UserCredential
@@ -30,8 +34,11 @@ class Refused(StrEnum):
     SUBJECT_MISSING = "SubjectMissing"
     SUBJECT_DIFFERS = "SubjectDiffers"
     IDENTITY = "IdentityRefused"
+    UNIDENTIFIED = "Unidentified"
 
 
+DONE = "Authorized"
+SUBJECT_UNKNOWN = "SubjectUnknown"
 _AGAIN = "Connect again."
 SENTENCES: dict[str, str] = {
     Refused.TOO_LATE: f"The authorization was not completed within ten minutes. {_AGAIN}",
@@ -41,11 +48,22 @@ SENTENCES: dict[str, str] = {
     Refused.NOT_PERMITTED: "The OAuthApp's spec.access does not permit this person. Ask its administrator.",
     Refused.APP_CHANGED: f"The OAuthApp's client ID or token endpoint changed while the person authorized. {_AGAIN}",
     Refused.SUBJECT_MISSING: "The provider did not say who authorized, where spec.subject of the OAuthApp expects it; the token "
-    "was revoked. The OAuthApp's administrator corrects spec.subject, or asks for the scope openid.",
+    "was revoked. The OAuthApp's administrator corrects spec.subject.source or spec.subject.claim, or asks for the scope openid.",
     Refused.SUBJECT_DIFFERS: "The person at the provider is another one than the person in the portal; the token was revoked. "
-    "Log out at the provider, and connect again with your own account.",
+    "Log out at the provider, and connect again with your own account. If it was your own, the OAuthApp's administrator states in "
+    "spec.subject which claim is the username (claim), and how it is compared (match).",
     Refused.IDENTITY: f"The provider's ID token does not belong to this authorization; the token was revoked. {_AGAIN}",
+    Refused.UNIDENTIFIED: "The provider gave a token, but could not be asked within ten minutes who authorized (spec.subject); the "
+    f"token was revoked. {_AGAIN}",
 }
+"""Why not."""
+
+CONNECTED: dict[str, str] = {
+    DONE: "The person authorized.",
+    SUBJECT_UNKNOWN: "The person authorized. The provider did not say who logged in there, so it was not compared with "
+    "spec.username: state in spec.subject of the OAuthApp where the provider says it (or source: None, if nowhere).",
+}
+"""How it went well."""
 
 
 def refused(
@@ -77,13 +95,71 @@ def permitted(app: OAuthApp, username: str, groups: tuple[str, ...]) -> bool:
     return username in access.users or not set(groups).isdisjoint(access.groups)
 
 
-def subject_refused(app: OAuthApp, username: str, subject: str | None) -> Refused | None:
-    """Whether who authorized, as the provider says it, may be this person."""
-    if app.spec.subject.source == "None" or not app.spec.subject.must_match_username:
-        return None
-    if subject is None:
-        return Refused.SUBJECT_MISSING
-    return None if subject == username else Refused.SUBJECT_DIFFERS
+@dataclass(frozen=True)
+class SubjectRule:
+    """Where a provider says who authorized, and when that is the portal's user."""
+
+    source: SubjectSource
+    claims: tuple[str, ...] = ()
+    """Any of them may hold the name; the first that does is the subject."""
+    matches: tuple[UsernameMatch, ...] = (UsernameMatch.EXACT,)
+    """Any of them suffices."""
+    must_match: bool = True
+    stated: bool = False
+    """Whether the OAuthApp states the source: then a provider that says nothing is refused."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether the provider has to be asked once more."""
+        return self.source in (SubjectSource.USER_INFO, SubjectSource.INTROSPECTION)
+
+
+@dataclass(frozen=True)
+class Identified:
+    """What came of comparing: the warehouse's name for the person, and why they are refused, if they are."""
+
+    subject: str | None = None
+    refused: Refused | None = None
+    word: str = DONE
+
+
+_COMPARISONS: dict[UsernameMatch, Callable[[str, str], bool]] = {
+    UsernameMatch.EXACT: lambda name, username: name == username,
+    UsernameMatch.IGNORE_CASE: lambda name, username: _folded(name) == _folded(username),
+    UsernameMatch.LOCAL_PART: lambda name, username: name == _local_part(username),
+    UsernameMatch.LOCAL_PART_IGNORE_CASE: lambda name, username: _folded(name) == _folded(_local_part(username)),
+}
+
+
+def _folded(name: str) -> bytes:
+    """Without the case of ASCII letters; of others it is kept, since folding them makes different people one."""
+    return name.encode(errors="surrogatepass").lower()
+
+
+def _local_part(username: str) -> str:
+    return username.partition("@")[0]
+
+
+def _names(rule: SubjectRule, said: Mapping[str, Any]) -> list[str]:
+    """The names in the claims. An email that the provider itself calls unverified is nobody's name."""
+    unverified = str(said.get("email_verified")).lower() == "false"  # some send text
+    claims = (claim for claim in rule.claims if not (claim == "email" and unverified))
+    return [name for name in (said.get(claim) for claim in claims) if isinstance(name, str) and name]
+
+
+def identified(rule: SubjectRule, username: str, said: Mapping[str, Any] | None) -> Identified:
+    """Whether who authorized, as the provider says it, may be this person. ``said`` None: it says nothing there."""
+    if rule.source is SubjectSource.NONE:
+        return Identified()
+    names = _names(rule, said or {})
+    same = next((name for name in names if any(_COMPARISONS[match](name, username) for match in rule.matches)), None)
+    if same or (names and not rule.must_match):
+        return Identified(same or names[0])
+    if names:
+        return Identified(None, Refused.SUBJECT_DIFFERS)
+    if rule.must_match and (rule.stated or said is not None):
+        return Identified(None, Refused.SUBJECT_MISSING)
+    return Identified(word=SUBJECT_UNKNOWN)
 
 
 def _another(grant: Grant, credential: UserCredential) -> bool:

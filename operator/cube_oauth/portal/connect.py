@@ -51,6 +51,7 @@ def endpoints_of_status(app: OAuthApp) -> Endpoints:
         issuer=status.issuer,
         scopes=tuple(status.scopes or ()),
         authorization_parameters=status.authorization_parameters or {},
+        iss_required=status.issuer_in_answers is True,
     )
 
 

@@ -5,7 +5,7 @@ fault it is. Nothing here stores or logs anything.
 """
 
 from cube_oauth.providers.addresses import Network
-from cube_oauth.providers.answers import TokenAnswer
+from cube_oauth.providers.answers import TokenAnswer, restored, stored
 from cube_oauth.providers.authentication import ClientCredentials
 from cube_oauth.providers.authorization import CallbackError, authorization_url, new_verifier, read_callback
 from cube_oauth.providers.client import ProviderClient
@@ -19,8 +19,9 @@ from cube_oauth.providers.endpoints import (
     resolve_app,
 )
 from cube_oauth.providers.errors import Kind, ProviderError
-from cube_oauth.providers.identity import IdentityError, subject_of, verify_id_token
+from cube_oauth.providers.identity import IdentityError, verify_id_token
 from cube_oauth.providers.presets import PRESETS
+from cube_oauth.providers.subject import said_of_person
 from cube_oauth.providers.transport import Transport
 
 __all__ = [
@@ -44,6 +45,8 @@ __all__ = [
     "new_verifier",
     "read_callback",
     "resolve_app",
-    "subject_of",
+    "restored",
+    "said_of_person",
+    "stored",
     "verify_id_token",
 ]

@@ -7,18 +7,22 @@ import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from pydantic import SecretStr
 
 from cube_oauth.providers.errors import UNREADABLE_ANSWER, error, sort
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 LONGEST_LIFETIME = timedelta(days=365)
 LONGEST_REFRESH_LIFETIME = timedelta(days=3650)
 LONGEST_RETRY_AFTER = timedelta(days=1)
 
 _OK = range(200, 300)
+_TOKENS = ("access_token", "refresh_token", "id_token")
 _FORM_TYPES = ("application/x-www-form-urlencoded", "text/plain", "")
 _MOST_FIELDS = 64
 _A_POINT_IN_TIME = 10**9
@@ -52,6 +56,8 @@ class TokenAnswer:
     scopes: tuple[str, ...] = ()
     """What was granted; empty when the provider does not say it, which means: what was asked for."""
     token_type: str = "Bearer"  # noqa: S105 - a type
+    said: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """Every field that is no token, as it came (Snowflake: ``username``)."""
 
 
 def lifetime(value: object, longest: timedelta = LONGEST_LIFETIME) -> timedelta | None:
@@ -154,4 +160,16 @@ def token_answer(answer: HTTPAnswer) -> TokenAnswer:
         refresh_token_expires_in=_refresh_lifetime(found),
         scopes=_scopes(found.get("scope")),
         token_type=_text(found.get("token_type")) or "Bearer",
+        said={name: value for name, value in found.items() if name not in _TOKENS},
     )
+
+
+def stored(answer: TokenAnswer) -> SecretStr:
+    """An answer as text, for ``restored``; with its tokens, so it is to be sealed."""
+    tokens = {name: getattr(answer, name) for name in _TOKENS}
+    return SecretStr(json.dumps({**answer.said, **{name: token.get_secret_value() for name, token in tokens.items() if token}}))
+
+
+def restored(text: SecretStr) -> TokenAnswer:
+    """The answer that was ``stored``. Raises ProviderError when it is none."""
+    return token_answer(HTTPAnswer(200, "application/json", text.get_secret_value().encode()))

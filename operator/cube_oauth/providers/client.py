@@ -19,6 +19,8 @@ from cube_oauth.providers.errors import (
     INVALID_CLIENT,
     INVALID_METADATA,
     REFUSED_WITHOUT_REASON,
+    SUBJECT_ENDPOINT_MISSING,
+    SUBJECT_NOT_TOLD,
     UNREADABLE_ANSWER,
     Kind,
     ProviderError,
@@ -55,6 +57,24 @@ def _form(grant_type: str, extra: Mapping[str, str], **own: str | None) -> str:
     """A token request's body (RFC 6749, section 4.1.3). What the protocol sets wins over ``extra``."""
     kept = {name: value for name, value in extra.items() if name not in _PROTOCOL and name not in own}
     return str(prepare_token_request(grant_type, urlencode(kept), **own))
+
+
+def _subject_url(endpoints: Endpoints) -> str:
+    if endpoints.subject_url is None:
+        raise error(SUBJECT_ENDPOINT_MISSING, sent=False)
+    return endpoints.subject_url
+
+
+def _claims(answer: HTTPAnswer) -> dict[str, Any]:
+    """The claims in an answer. A refusal is about this token here, not about the client's registration: no reason to stop it."""
+    if answer.status != _OK:
+        reason = sort(answer.status, None)
+        passes = reason.kind is Kind.WEATHER and reason is not REFUSED_WITHOUT_REASON
+        raise error(reason if passes else SUBJECT_NOT_TOLD, retry_after=answer.retry_after)
+    found = json_object(answer.body)
+    if found is None:
+        raise error(UNREADABLE_ANSWER)
+    return found
 
 
 class ProviderClient:
@@ -135,6 +155,18 @@ class ProviderClient:
         except ProviderError as problem:
             if problem.kind is not Kind.USER:
                 raise
+
+    async def userinfo(self, endpoints: Endpoints, access_token: SecretStr, *, within: timedelta | None = None) -> dict[str, Any]:
+        """The claims of whoever the access token is for (OpenID Connect Core, section 5.3), as JSON."""
+        bearer = {"Authorization": f"Bearer {access_token.get_secret_value()}"}
+        return _claims(await self._transport.get(_subject_url(endpoints), bearer, within))
+
+    async def introspect(
+        self, endpoints: Endpoints, client: ClientCredentials, access_token: SecretStr, *, within: timedelta | None = None
+    ) -> dict[str, Any]:
+        """What the provider knows of an access token (RFC 7662, section 2.2). ``active`` says whether it counts."""
+        body = urlencode({"token": access_token.get_secret_value(), "token_type_hint": "access_token"})
+        return _claims(await self._post(endpoints, client, _subject_url(endpoints), body, within))
 
     async def document(self, url: str) -> dict[str, Any]:
         """A JSON object that anybody may read: a discovery document, a key set."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from cube_oauth.providers.errors import ENDPOINT_MISSING, error
-from cube_oauth.providers.presets import PRESETS, rendered_parameters
-from cube_oauth.resources.oauthapp import ClientAuthentication
+from cube_oauth.providers.errors import ENDPOINT_MISSING, SUBJECT_ENDPOINT_MISSING, error
+from cube_oauth.providers.presets import PRESETS, SUBJECTS, rendered_parameters
+from cube_oauth.resources.oauthapp import ClientAuthentication, SubjectSource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from cube_oauth.lifecycle.authorize import SubjectRule
     from cube_oauth.providers.presets import ProviderPreset
     from cube_oauth.resources.oauthapp import OAuthApp
 
@@ -48,6 +49,10 @@ class Endpoints:
     authorization_parameters: Mapping[str, str] = field(default_factory=dict)
     token_parameters: Mapping[str, str] = field(default_factory=dict)
     refresh_parameters: Mapping[str, str] = field(default_factory=dict)
+    subject: SubjectRule = SUBJECTS[SubjectSource.NONE]
+    """Where the provider says who authorized."""
+    subject_url: str | None = None
+    """The userinfo or introspection endpoint, when ``subject`` needs one."""
     iss_required: bool = False
     """Whether the answer to an authorization request must name the issuer (RFC 9207, section 2.4)."""
 
@@ -61,6 +66,7 @@ class _Addresses:
     token_url: str | None = None
     revocation_url: str | None = None
     jwks_url: str | None = None
+    subject_url: str | None = None
 
 
 def _filled(template: str | None, values: Mapping[str, str]) -> str | None:
@@ -74,7 +80,9 @@ def _known(app: OAuthApp) -> _Addresses:
     """
     spec, preset = app.spec, PRESETS[app.spec.provider.name]
     if spec.issuer_url:
-        return _Addresses(spec.issuer_url, spec.authorization_url, spec.token_url, spec.revocation_url)
+        return _Addresses(
+            spec.issuer_url, spec.authorization_url, spec.token_url, spec.revocation_url, subject_url=spec.subject.url
+        )
     values = rendered_parameters(spec.provider.name, spec.provider.parameters)
     return _Addresses(
         _filled(preset.issuer, values),
@@ -82,6 +90,7 @@ def _known(app: OAuthApp) -> _Addresses:
         spec.token_url or _filled(preset.token_url, values),
         spec.revocation_url or _filled(preset.revocation_url, values),
         _filled(preset.jwks_url, values),
+        spec.subject.url or (preset.userinfo_url if subject_rule(app).source is SubjectSource.USER_INFO else None),
     )
 
 
@@ -91,7 +100,7 @@ def needs_discovery(app: OAuthApp) -> str | None:
     Raises ProviderError (the app's) when the preset's parameters are wrong.
     """
     known = _known(app)
-    complete = known.authorization_url and known.token_url
+    complete = known.authorization_url and known.token_url and (known.subject_url or not subject_rule(app).asks)
     return None if complete else known.issuer
 
 
@@ -115,13 +124,42 @@ def _client_authentication(app: OAuthApp, preset: ProviderPreset, metadata: Serv
     return _supported(metadata, preferred) if metadata else preferred
 
 
+def subject_rule(app: OAuthApp) -> SubjectRule:
+    """Where the provider says who authorized: the spec's place, else the preset's."""
+    asked, preset = app.spec.subject, PRESETS[app.spec.provider.name].subject
+    source = asked.source or preset.source
+    usual = preset if source is preset.source else SUBJECTS[source]
+    return replace(
+        usual,
+        claims=(asked.claim,) if asked.claim else usual.claims,
+        matches=(asked.match,) if asked.match else usual.matches,
+        must_match=asked.must_match_username,
+        stated=asked.source is not None,
+    )
+
+
+def _subject_url(rule: SubjectRule, known: str | None, metadata: ServerMetadata | None) -> str | None:
+    """Where to ask who authorized; None when nobody is asked."""
+    if not rule.asks:
+        return None
+    discovered = {
+        SubjectSource.USER_INFO: metadata.userinfo_url if metadata else None,
+        SubjectSource.INTROSPECTION: metadata.introspection_url if metadata else None,
+    }
+    url = known or discovered[rule.source]
+    if url is None:
+        raise error(SUBJECT_ENDPOINT_MISSING, sent=False)
+    return url
+
+
 def resolve_app(app: OAuthApp, metadata: ServerMetadata | None = None) -> Endpoints:
     """The endpoints of an OAuthApp; ``metadata`` is what ``needs_discovery`` asked for.
 
     The spec overrides the preset, the preset overrides discovery; parameters are merged in the same order. Raises
-    ProviderError (the app's): ``InvalidParameters``, or ``EndpointMissing`` when an address is still unknown.
+    ProviderError (the app's): ``InvalidParameters``, or ``EndpointMissing`` (``SubjectEndpointMissing``) when an address is still
+    unknown.
     """
-    preset, known = PRESETS[app.spec.provider.name], _known(app)
+    preset, known, rule = PRESETS[app.spec.provider.name], _known(app), subject_rule(app)
     authorization_url = known.authorization_url or (metadata and metadata.authorization_url)
     token_url = known.token_url or (metadata and metadata.token_url)
     if not authorization_url or not token_url:
@@ -137,6 +175,8 @@ def resolve_app(app: OAuthApp, metadata: ServerMetadata | None = None) -> Endpoi
         authorization_parameters={**preset.authorization_parameters, **app.spec.authorization_parameters},
         token_parameters={**preset.token_parameters, **app.spec.token_parameters},
         refresh_parameters={**preset.refresh_parameters, **app.spec.refresh_parameters},
+        subject=rule,
+        subject_url=_subject_url(rule, known.subject_url, metadata),
         iss_required=bool(metadata and metadata.iss_in_answers),
     )
 

@@ -182,6 +182,18 @@ ENDPOINT_MISSING = Reason(
     "It is not known where to authorize. Set spec.issuerURL, or both spec.authorizationURL and spec.tokenURL, or choose a "
     "preset in spec.provider.name.",
 )
+SUBJECT_ENDPOINT_MISSING = Reason(
+    "SubjectEndpointMissing",
+    Kind.APP,
+    "It is not known where to ask who authorized, as spec.subject.source wants it. Set spec.subject.url, or spec.issuerURL of a "
+    "provider whose discovery document names its userinfo_endpoint (or introspection_endpoint).",
+)
+SUBJECT_NOT_TOLD = Reason(
+    "SubjectNotTold",
+    Kind.APP,
+    "The provider does not tell with this access token who authorized. Ask for the scope openid in spec.scopes, or set another "
+    "spec.subject.source.",
+)
 
 # --- the weather's
 TIMEOUT = Reason("Timeout", Kind.WEATHER, "The provider did not answer in time. It is tried again.")

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from cube_oauth.providers.answers import TokenAnswer
-    from cube_oauth.resources.oauthapp import Subject
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519")
 """Signatures that are accepted; neither ``none`` nor the symmetric ones, whose key would be the client secret."""
@@ -37,6 +36,8 @@ MESSAGES = {
     "Expired": "The ID token has ended.",
     "NotYetValid": "The ID token lies in the future: compare the clocks of the provider and of this machine.",
     "NonceDiffers": "The ID token does not belong to this log-in. Start again.",
+    "SubjectDiffers": "The userinfo endpoint speaks of somebody else than the ID token (OpenID Connect Core, section 5.3.2).",
+    "Inactive": "The introspection endpoint says that the access token does not count (RFC 7662, section 2.2).",
     "ClaimMissing": "The ID token lacks a claim that every ID token must have.",
 }
 """Each reason with its sentence."""
@@ -165,31 +166,39 @@ def _expected(issuer: str | None, client_id: str | None) -> dict[str, ClaimsOpti
     return known
 
 
-def subject_of(
+def id_token_claims(
     answer: TokenAnswer,
-    subject: Subject,
     *,
     issuer: str | None = None,
     client_id: str | None = None,
     nonce: str | None = None,
     now: datetime | None = None,
-) -> str | None:
-    """Who authorized, as the provider says it, or None when it does not (no such token, no JWT, no such claim).
+) -> dict[str, Any] | None:
+    """The claims of the ID token in an answer, compared with what is given; None when there is no readable one.
 
     ``answer`` must come straight from the token endpoint over TLS: then the signature need not be checked (section 3.1.3.7,
-    rule 6). An ID token's ``iss``, ``aud``, ``exp`` and ``nonce`` are compared with what is given; an access token is made
-    for somebody else (RFC 9068), so only its times are. Raises IdentityError.
+    rule 6). Raises IdentityError.
     """
-    from_id_token = subject.source == "IDToken"
-    token = answer.id_token if from_id_token else answer.access_token
-    parsed = _parsed(token) if token and subject.source != "None" else None
+    parsed = _parsed(answer.id_token) if answer.id_token else None
     if parsed is None:
         return None
     _, claims = parsed
-    problem = _claims_problem(claims, now, **(_expected(issuer, client_id) if from_id_token else {}))
+    problem = _claims_problem(claims, now, **_expected(issuer, client_id))
     if problem:
         raise IdentityError(problem)
-    if from_id_token:
-        _check_nonce(claims, nonce)
-    name = claims.get(subject.claim)
-    return name if isinstance(name, str) and name else None
+    _check_nonce(claims, nonce)
+    return claims
+
+
+def access_token_claims(answer: TokenAnswer, *, now: datetime | None = None) -> dict[str, Any] | None:
+    """The claims of an access token; None when it is no JWT.
+
+    It is made for somebody else (RFC 9068), so only its times are checked. Raises IdentityError.
+    """
+    parsed = _parsed(answer.access_token)
+    if parsed is None:
+        return None
+    problem = _claims_problem(parsed[1], now)
+    if problem:
+        raise IdentityError(problem)
+    return parsed[1]

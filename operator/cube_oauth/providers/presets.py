@@ -6,13 +6,28 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from cube_oauth.lifecycle.authorize import SubjectRule
 from cube_oauth.providers.errors import INVALID_PARAMETERS, ProviderError
-from cube_oauth.resources.oauthapp import ClientAuthentication, Preset
+from cube_oauth.resources.oauthapp import ClientAuthentication, Preset, SubjectSource, UsernameMatch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _OPENID_SCOPES = ("openid", "offline_access")
+_PROFILE_SCOPES = ("openid", "profile", "offline_access")  # preferred_username comes with the scope profile
+SUBJECTS: Mapping[SubjectSource, SubjectRule] = {
+    rule.source: rule
+    for rule in (
+        SubjectRule(SubjectSource.NONE),
+        SubjectRule(SubjectSource.ID_TOKEN, ("preferred_username", "email", "sub")),
+        SubjectRule(SubjectSource.USER_INFO, ("preferred_username", "email", "sub")),
+        SubjectRule(SubjectSource.ACCESS_TOKEN, ("sub",)),
+        SubjectRule(SubjectSource.INTROSPECTION, ("username", "sub")),  # RFC 7662, section 2.2
+        SubjectRule(SubjectSource.TOKEN_ANSWER, ("username",)),
+    )
+}
+"""Where a name usually stands in each place."""
+
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?")
 _ACCOUNT = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -57,6 +72,9 @@ class ProviderPreset:
     authorization_parameters: Mapping[str, str] = field(default_factory=dict)
     token_parameters: Mapping[str, str] = field(default_factory=dict)
     refresh_parameters: Mapping[str, str] = field(default_factory=dict)
+    userinfo_url: str | None = None
+    subject: SubjectRule = SUBJECTS[SubjectSource.ID_TOKEN]
+    """Where it says who authorized, unless the OAuthApp says otherwise."""
     data_source: str | None = None
     """The key under ``userCredentials`` that Cube's documentation has for it."""
 
@@ -70,6 +88,9 @@ PRESETS: Mapping[Preset, ProviderPreset] = {
         authorization_url="https://{host}/oidc/v1/authorize",
         token_url="https://{host}/oidc/v1/token",  # noqa: S106 - an address
         scopes=("all-apis", "offline_access"),  # without offline_access there is no refresh token
+        subject=SubjectRule(
+            SubjectSource.ACCESS_TOKEN, ("sub",), (UsernameMatch.IGNORE_CASE,)
+        ),  # a user's name is an email address
         data_source="databricks",
     ),
     Preset.SNOWFLAKE: ProviderPreset(
@@ -78,6 +99,10 @@ PRESETS: Mapping[Preset, ProviderPreset] = {
         authorization_url="https://{account}.snowflakecomputing.com/oauth/authorize",
         token_url="https://{account}.snowflakecomputing.com/oauth/token-request",  # noqa: S106 - an address
         scopes=("refresh_token",),
+        # a name that was not quoted when the user was created is stored in capitals
+        subject=SubjectRule(
+            SubjectSource.TOKEN_ANSWER, ("username",), (UsernameMatch.IGNORE_CASE, UsernameMatch.LOCAL_PART_IGNORE_CASE)
+        ),
         data_source="snowflake",
     ),
     Preset.GOOGLE: ProviderPreset(
@@ -87,10 +112,12 @@ PRESETS: Mapping[Preset, ProviderPreset] = {
         token_url="https://oauth2.googleapis.com/token",  # noqa: S106 - an address
         revocation_url="https://oauth2.googleapis.com/revoke",
         jwks_url="https://www.googleapis.com/oauth2/v3/certs",
+        userinfo_url="https://openidconnect.googleapis.com/v1/userinfo",
         client_authentication=ClientAuthentication.POST,
         scopes=("openid", "email", "https://www.googleapis.com/auth/bigquery"),  # offline_access is unknown to Google
         # the refresh token is only in the answer to a consent
         authorization_parameters={"access_type": "offline", "prompt": "consent"},
+        subject=SubjectRule(SubjectSource.ID_TOKEN, ("email",)),
     ),
     Preset.ENTRA: ProviderPreset(
         "Microsoft Entra ID",
@@ -106,7 +133,10 @@ PRESETS: Mapping[Preset, ProviderPreset] = {
         authorization_url="https://login.microsoftonline.com/{tenant}/oauth2/v2.0/authorize",
         token_url="https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token",  # noqa: S106 - an address
         jwks_url="https://login.microsoftonline.com/{tenant}/discovery/v2.0/keys",
+        userinfo_url="https://graph.microsoft.com/oidc/userinfo",
         client_authentication=ClientAuthentication.POST,
+        scopes=_PROFILE_SCOPES,
+        subject=SubjectRule(SubjectSource.ID_TOKEN, ("preferred_username",)),
     ),
     Preset.OKTA: ProviderPreset(
         "Okta",
@@ -121,6 +151,8 @@ PRESETS: Mapping[Preset, ProviderPreset] = {
             ),
         ),
         issuer="https://{host}{authorizationServer}",
+        scopes=_PROFILE_SCOPES,
+        subject=SubjectRule(SubjectSource.ID_TOKEN, ("preferred_username",)),
     ),
 }
 """One row for each name in ``spec.provider.name``."""

@@ -104,6 +104,7 @@ def reasons_page() -> str:
         "A credential: condition `Active`": _sentences(reasons.SENTENCES),
         "A refused authorization: condition `Authorized`": "The provider's errors above occur here, too.\n\n"
         + _sentences(authorize.SENTENCES),
+        "An authorization that went well: condition `Authorized`": _sentences(authorize.CONNECTED),
         "An OAuthApp: condition `Ready`": "The app's errors above occur here, too.\n\n"
         + _sentences({problem.reason: problem.message for problem in apps.PROBLEMS}),
         "The way back from the provider: a page of the portal": _sentences(

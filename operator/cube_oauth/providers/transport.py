@@ -127,9 +127,9 @@ class Transport:
         """
         return await self._request("POST", url, body.encode(), headers, within)
 
-    async def get(self, url: str) -> HTTPAnswer:
-        """GET a document that anybody may read. Raises ProviderError when there is no answer."""
-        return await self._request("GET", url, None, {}, None)
+    async def get(self, url: str, headers: Mapping[str, str] | None = None, within: timedelta | None = None) -> HTTPAnswer:
+        """GET a document. Raises ProviderError when there is no answer. ``within`` replaces the timeout."""
+        return await self._request("GET", url, None, headers or {}, within)
 
     async def _request(
         self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], within: timedelta | None

@@ -32,6 +32,26 @@ class ClientAuthentication(StrEnum):
     PRIVATE_KEY_JWT = "private_key_jwt"
 
 
+class SubjectSource(StrEnum):
+    """Where a provider says who authorized."""
+
+    NONE = "None"
+    ID_TOKEN = "IDToken"  # noqa: S105 - a place, no token
+    ACCESS_TOKEN = "AccessToken"  # noqa: S105 - the same
+    USER_INFO = "UserInfo"
+    INTROSPECTION = "Introspection"
+    TOKEN_ANSWER = "TokenAnswer"  # noqa: S105 - the same
+
+
+class UsernameMatch(StrEnum):
+    """When the provider's name for a person is the portal's username."""
+
+    EXACT = "Exact"
+    IGNORE_CASE = "IgnoreCase"
+    LOCAL_PART = "LocalPart"
+    LOCAL_PART_IGNORE_CASE = "LocalPartIgnoreCase"
+
+
 _RESERVED = [
     *("client_id", "client_secret", "code", "code_challenge", "code_challenge_method", "code_verifier", "grant_type"),
     *("nonce", "redirect_uri", "refresh_token", "response_type", "state"),
@@ -95,13 +115,37 @@ class Subject(Model):
     """Who authorized, as the provider says it, and whether it must be the portal's user."""
 
     source: Annotated[
-        Literal["None", "IDToken", "AccessToken"],
-        Field(description="Where the provider says who authorized: the ID token, or the access token when it is a JWT."),
-    ] = "None"
-    claim: Annotated[str, Field(min_length=1, max_length=253, description="The claim that holds the name.")] = "sub"
+        SubjectSource | None,
+        Field(
+            description="Where the provider says who authorized: a claim of the ID token, of the access token (when it is a JWT), "
+            "of what the userinfo or introspection endpoint answers, or a field of the token endpoint's answer. None: nowhere. By "
+            "default the preset's place; then a provider that says nothing there is accepted, and condition Authorized says "
+            "SubjectUnknown."
+        ),
+    ] = None
+    claim: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=253,
+            description="The claim (or field) that holds the name. By default the preset's; for an ID token and userinfo any of "
+            "preferred_username, email and sub may be the username. An email that the provider calls unverified does not count.",
+        ),
+    ] = None
+    match: Annotated[
+        UsernameMatch | None,
+        Field(
+            description="When the provider's name is the portal's username: Exact, IgnoreCase (of ASCII letters), LocalPart (the "
+            "part of the username before @), LocalPartIgnoreCase. By default the preset's, otherwise Exact."
+        ),
+    ] = None
     must_match_username: Annotated[
         bool, Field(description="Refuse a grant whose subject is not the username of the UserCredential.")
     ] = True
+    url: Annotated[
+        Url | None,
+        Field(description="The userinfo or introspection endpoint. By default the preset's, or what the issuer's discovery says."),
+    ] = None
 
 
 class SecretReference(Model):
@@ -244,6 +288,10 @@ class OAuthAppStatus(Model):
     authorization_url: Annotated[str | None, Field(description="The authorization endpoint in use.")] = None
     token_url: Annotated[str | None, Field(description="The token endpoint in use.")] = None
     revocation_url: Annotated[str | None, Field(description="The revocation endpoint in use, when there is one.")] = None
+    subject_url: Annotated[str | None, Field(description="The endpoint that is asked who authorized, when one is.")] = None
+    issuer_in_answers: Annotated[
+        bool | None, Field(description="Whether an answer without iss is refused, since the provider promises it (RFC 9207).")
+    ] = None
     scopes: Annotated[list[str] | None, Field(description="The scopes asked for, with defaults applied.")] = None
     authorization_parameters: Annotated[
         dict[str, str] | None,

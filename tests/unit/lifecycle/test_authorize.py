@@ -6,7 +6,8 @@ import pytest
 from pydantic import SecretStr
 
 from cube_oauth.lifecycle.apps import client_secret
-from cube_oauth.lifecycle.authorize import SENTENCES, Refused, refused, subject_refused
+from cube_oauth.lifecycle.authorize import CONNECTED, SENTENCES, Identified, Refused, SubjectRule, identified, refused
+from cube_oauth.resources.oauthapp import SubjectSource, UsernameMatch
 from cube_oauth.resources.secrets import Grant, Reference
 from tests.unit.lifecycle.samples import MINUTE, NOW, TOKEN_URL, app, credential
 
@@ -59,19 +60,84 @@ def test_a_duplicate_is_refused():
     assert refused(grant(), credential(), app(), NOW, duplicate=True) is Refused.DUPLICATE
 
 
+ID_TOKEN, NONE = SubjectSource.ID_TOKEN, SubjectSource.NONE
+EXACT, IGNORE_CASE, LOCAL_PART, LOCAL_PART_IGNORE_CASE = UsernameMatch
+ANY = ("preferred_username", "email", "sub")
+DIFFERS, MISSING = Identified(None, Refused.SUBJECT_DIFFERS), Identified(None, Refused.SUBJECT_MISSING)
+UNKNOWN = Identified(word="SubjectUnknown")
+
+
+def rule(claims=ANY, matches=(EXACT,), source=ID_TOKEN, **more):
+    return SubjectRule(source, claims, matches, **more)
+
+
 @pytest.mark.parametrize(
-    ("what", "rule", "subject", "expected"),
+    ("what", "asked", "said", "expected"),
     [
-        ("nothing is asked", {"source": "None"}, None, None),
-        ("the same person", {"source": "IDToken"}, "alice", None),
-        ("another person", {"source": "IDToken"}, "bob", Refused.SUBJECT_DIFFERS),
-        ("another spelling is another person", {"source": "IDToken"}, "Alice", Refused.SUBJECT_DIFFERS),
-        ("nobody is named", {"source": "AccessToken"}, None, Refused.SUBJECT_MISSING),
-        ("any person will do", {"source": "IDToken", "mustMatchUsername": False}, "bob", None),
+        ("nothing is asked", rule(source=NONE), {"sub": "bob"}, Identified()),
+        ("the same person", rule(), {"sub": "alice"}, Identified("alice")),
+        ("any of the claims may be the name", rule(), {"preferred_username": "a.l", "sub": "alice"}, Identified("alice")),
+        ("only the claim that is named counts", rule(("email",)), {"email": "a@example.com", "sub": "alice"}, DIFFERS),
+        ("another person", rule(), {"sub": "bob"}, DIFFERS),
+        ("another spelling is another person", rule(), {"sub": "Alice"}, DIFFERS),
+        (
+            "an email that nobody verified is nobody's name",
+            rule(),
+            {"email": "alice", "email_verified": False, "sub": "7"},
+            DIFFERS,
+        ),
+        ("the same as text", rule(), {"email": "alice", "email_verified": "false"}, MISSING),
+        ("an email counts when nothing is said about it", rule(), {"email": "alice"}, Identified("alice")),
+        ("a name that is no text is none", rule(), {"sub": ["alice"], "email": ""}, MISSING),
+        ("nobody is named where somebody should be", rule(), {}, MISSING),
+        ("a silent provider is accepted, and that is said", rule(), None, UNKNOWN),
+        ("a silent provider is refused where the app expects it to speak", rule(stated=True), None, MISSING),
+        ("any person will do", rule(must_match=False), {"sub": "bob"}, Identified("bob")),
+        (
+            "any person will do, but the same is named first",
+            rule(must_match=False),
+            {"email": "x", "sub": "alice"},
+            Identified("alice"),
+        ),
+        ("nobody at all will do as well", rule(must_match=False, stated=True), None, UNKNOWN),
     ],
 )
-def test_subject(what, rule, subject, expected):
-    assert subject_refused(app(subject=rule), "alice", subject) == expected
+def test_who_authorized(what, asked, said, expected):
+    assert identified(asked, "alice", said) == expected
+
+
+@pytest.mark.parametrize(
+    ("match", "name", "username", "same"),
+    [
+        (EXACT, "alice@example.com", "alice@example.com", True),
+        (EXACT, "ALICE@EXAMPLE.COM", "alice@example.com", False),
+        (IGNORE_CASE, "ALICE@EXAMPLE.COM", "alice@example.com", True),
+        (IGNORE_CASE, "ALICE", "alice@example.com", False),
+        (IGNORE_CASE, "\u212aim", "kim", False),  # the Kelvin sign is no k
+        (IGNORE_CASE, "stra\u00dfe", "STRASSE", False),
+        (LOCAL_PART, "alice", "alice@example.com", True),
+        (LOCAL_PART, "alice", "alice", True),
+        (LOCAL_PART, "ALICE", "alice@example.com", False),
+        (LOCAL_PART, "alice@example.com", "alice@example.com", False),
+        (LOCAL_PART, "al", "alice@example.com", False),
+        (LOCAL_PART_IGNORE_CASE, "ALICE", "alice@example.com", True),
+        (LOCAL_PART_IGNORE_CASE, "BOB", "alice@example.com", False),
+        (LOCAL_PART_IGNORE_CASE, "alice@other.example.com", "alice@example.com", False),
+    ],
+)
+def test_a_name_is_the_username_when(match, name, username, same):
+    expected = Identified(name) if same else DIFFERS
+    assert identified(rule(("sub",), (match,)), username, {"sub": name}) == expected
+
+
+def test_of_several_ways_to_compare_one_suffices():
+    snowflakes = rule(("username",), (IGNORE_CASE, LOCAL_PART_IGNORE_CASE))
+    for name in ("ALICE", "ALICE@EXAMPLE.COM"):
+        assert identified(snowflakes, "alice@example.com", {"username": name}) == Identified(name)
+
+
+def test_what_went_well_is_said_in_a_sentence():
+    assert set(CONNECTED) == {Identified().word, UNKNOWN.word}
 
 
 @pytest.mark.parametrize("reason", Refused)

@@ -8,8 +8,8 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, OctKey, OKPKey, RSAKey
 from pydantic import SecretStr
 
-from cube_oauth.providers import IdentityError, TokenAnswer, subject_of, verify_id_token
-from cube_oauth.resources.oauthapp import Subject
+from cube_oauth.providers import IdentityError, TokenAnswer, verify_id_token
+from cube_oauth.providers.identity import access_token_claims, id_token_claims
 from tests.unit.providers.conftest import NOW
 
 ISSUER = "https://idp.example.com"
@@ -161,31 +161,30 @@ def test_a_key_for_encryption_or_for_another_algorithm_does_not_sign():
         assert caught.value.reason == "UnknownKey"
 
 
-def told(source, claim="sub", id_token=None, access_token="opaque"):
+def answer(id_token=None, access_token="opaque"):
     access = access_token if isinstance(access_token, SecretStr) else SecretStr(access_token)
-    return TokenAnswer(access, id_token=id_token), Subject(source=source, claim=claim)
+    return TokenAnswer(access, id_token=id_token)
 
 
-SUBJECTS = {
-    "nobody asks": (told("None", id_token=token()), None),
-    "the ID token says it": (told("IDToken", id_token=token()), "alice"),
-    "another claim says it": (told("IDToken", "email", token(email="alice@example.com")), "alice@example.com"),
-    "the claim is missing": (told("IDToken", "email", token()), None),
-    "the claim is no text": (told("IDToken", "email", token(email=["a"])), None),
-    "the claim is empty": (told("IDToken", "email", token(email="")), None),
-    "there is no ID token": (told("IDToken"), None),
-    "the access token says it, whoever it is for": (told("AccessToken", access_token=token(aud="warehouse", iss="x")), "alice"),
-    "the access token is opaque": (told("AccessToken"), None),
-    "a key that nobody publishes is fine over TLS": (
-        told("IDToken", id_token=token(RSAKey.generate_key(2048, {"kid": "new"}))),
-        "alice",
-    ),
-}
+KNOWN = {"issuer": ISSUER, "client_id": "the-client", "nonce": "n", "now": NOW}
 
 
-@pytest.mark.parametrize(("told_by", "expected"), SUBJECTS.values(), ids=SUBJECTS.keys())
-def test_subject(told_by, expected):
-    assert subject_of(*told_by, issuer=ISSUER, client_id="the-client", now=NOW) == expected
+def test_an_id_token_from_the_token_endpoint_needs_no_key():
+    stranger = token(RSAKey.generate_key(2048, {"kid": "new"}), email="alice@example.com")
+    assert id_token_claims(answer(stranger), **KNOWN)["email"] == "alice@example.com"
+
+
+@pytest.mark.parametrize("id_token", [None, SecretStr("opaque"), SecretStr("a.b.c.d.e")], ids=["none", "no JWT", "encrypted"])
+def test_without_a_readable_id_token_there_are_no_claims(id_token):
+    assert id_token_claims(answer(id_token), **KNOWN) is None
+
+
+def test_an_access_token_is_read_whoever_it_is_for():
+    assert access_token_claims(answer(access_token=token(aud="warehouse", iss="x")), now=NOW)["sub"] == "alice"
+
+
+def test_an_opaque_access_token_tells_nothing():
+    assert access_token_claims(answer(), now=NOW) is None
 
 
 CONTRADICTIONS = {
@@ -198,18 +197,15 @@ CONTRADICTIONS = {
 
 @pytest.mark.parametrize(("claims", "reason"), CONTRADICTIONS.values(), ids=CONTRADICTIONS.keys())
 def test_an_id_token_that_contradicts_what_is_known_is_refused(claims, reason):
-    answer, subject = told("IDToken", id_token=token(**claims))
     with pytest.raises(IdentityError) as caught:
-        subject_of(answer, subject, issuer=ISSUER, client_id="the-client", nonce="n", now=NOW)
+        id_token_claims(answer(token(**claims)), **KNOWN)
     assert caught.value.reason == reason
 
 
 def test_what_is_not_known_is_not_compared():
-    answer, subject = told("IDToken", id_token=token(iss="x", aud="y", exp=1, nonce=None))
-    assert subject_of(answer, subject) == "alice"
+    assert id_token_claims(answer(token(iss="x", aud="y", exp=1, nonce=None)))["sub"] == "alice"
 
 
 def test_an_access_token_that_ended_tells_nothing():
-    answer, subject = told("AccessToken", access_token=token(exp=seconds(minutes=-3)))
     with pytest.raises(IdentityError):
-        subject_of(answer, subject, now=NOW)
+        access_token_claims(answer(access_token=token(exp=seconds(minutes=-3))), now=NOW)

@@ -1,0 +1,272 @@
+"""Grants: a code is redeemed once, also when the provider has to be asked further and cannot be."""
+
+import base64
+import json
+from datetime import timedelta
+
+import pytest
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+
+from cube_oauth.controller.apps import Client
+from cube_oauth.controller.budget import Budget
+from cube_oauth.controller.grants import CLAIM, Grants
+from cube_oauth.controller.inventory import Inventory
+from cube_oauth.controller.keys import Keys
+from cube_oauth.controller.metrics import Metrics
+from cube_oauth.controller.revoke import Revoker
+from cube_oauth.controller.tokens import TokenStore
+from cube_oauth.kube.api import SECRETS, USER_CREDENTIALS, KubeError
+from cube_oauth.providers import ClientCredentials, Endpoints, Kind, ProviderError
+from cube_oauth.providers.answers import HTTPAnswer, token_answer
+from cube_oauth.providers.presets import SUBJECTS
+from cube_oauth.resources.keyring import Keyring, SealingKey
+from cube_oauth.resources.oauthapp import SubjectSource
+from cube_oauth.resources.secrets import Grant, Reference, grant_secret
+from tests.unit.controller.clocks import START, StoppedClock
+from tests.unit.controller.fakes import FakeApi
+from tests.unit.lifecycle.samples import TOKEN_URL, app, credential
+
+KEYS = Keys(Keyring.generate(), Keyring.generate(), SealingKey.generate())
+NAMESPACE, KEY = "tokens", ("tokens", "grant-1")
+ANSWER = {"access_token": "canary-access", "refresh_token": "canary-refresh", "expires_in": 600, "username": "ALICE"}
+BAD_WEATHER = ProviderError(Kind.WEATHER, "ProviderUnavailable", "later")
+
+
+class FakeProvider:
+    """Counts; ``problems`` are raised by the next questions who it was."""
+
+    def __init__(self):
+        self.codes, self.asked, self.revoked, self.problems = [], [], [], []
+        self.says = {"sub": "7", "preferred_username": "alice"}
+
+    async def exchange_code(self, endpoints, client, *, code, **_):
+        self.codes.append(code.get_secret_value())
+        return token_answer(HTTPAnswer(200, "application/json", json.dumps(ANSWER).encode()))
+
+    async def userinfo(self, endpoints, access_token, *, within=None):
+        self.asked.append(access_token.get_secret_value())
+        if self.problems:
+            raise self.problems.pop(0)
+        return self.says
+
+    async def revoke(self, endpoints, client, token, hint="refresh_token"):
+        self.revoked.append(token.get_secret_value())
+
+
+class FakeApps:
+    def __init__(self):
+        self.source, self.refusals = SubjectSource.USER_INFO, []
+
+    async def client(self, key):
+        endpoints = Endpoints("https://idp.example.com/a", TOKEN_URL, subject=SUBJECTS[self.source], subject_url="https://idp/me")
+        return Client(endpoints, ClientCredentials("cube"))
+
+    def accepted(self, key):
+        pass
+
+    def refused(self, key, problem):
+        self.refusals.append(problem.reason)
+
+
+class FakeCredentials:
+    """Remembers how authorizations went."""
+
+    def __init__(self):
+        self.said = []
+
+    def authorized(self, uid, condition):
+        self.said.append((condition.status, condition.reason))
+
+
+class FakeEvents:
+    def warning(self, *_):
+        pass
+
+
+class Bench:
+    def __init__(self):
+        self.api, self.clock, self.provider, self.apps = FakeApi(), StoppedClock(), FakeProvider(), FakeApps()
+        self.credentials, self.inventory = FakeCredentials(), Inventory()
+        self.inventory.take_app(app())
+        sample = credential()
+        body = {"metadata": sample.metadata.to_json(), "spec": sample.spec.to_json()}
+        self.api.store(USER_CREDENTIALS.path("team", "trino-alice"), body)
+        self.tokens = TokenStore(self.api, NAMESPACE, lambda new, old: None)
+        self.start()
+        self.deposit()
+
+    def start(self):
+        """A controller without a memory."""
+        metrics = Metrics(CollectorRegistry())
+        self.grants = Grants(
+            self.api,
+            NAMESPACE,
+            self.inventory,
+            self.apps,
+            self.tokens,
+            self.credentials,
+            self.provider,
+            KEYS,
+            Revoker(self.provider, KEYS, metrics),
+            Budget(),
+            FakeEvents(),
+            metrics,
+            self.clock,
+            found=lambda key: None,
+            decided=lambda key: None,
+        )
+        if self.stored():
+            self.grants.mirror.put(self.stored())
+
+    def deposit(self):
+        grant = Grant(
+            credential=Reference(namespace="team", name="trino-alice", uid="uid-1"),
+            app=Reference(namespace="team", name="trino", uid="uid-app"),
+            username="alice",
+            code="the-code",
+            redirect_uri="https://portal.example.com/callback/team/trino",
+            token_url=TOKEN_URL,
+            client_id="cube",
+            issued_at=START,
+        )
+        body = grant_secret("grant-1", NAMESPACE, KEYS.grant.seal(SecretStr(grant.model_dump_json(by_alias=True))))
+        body["metadata"]["uid"] = "uid-grant"
+        self.grants.mirror.put(self.api.store(SECRETS.path(*KEY), body))
+
+    def stored(self):
+        return self.api.objects.get(SECRETS.path(*KEY))
+
+    async def look(self, **later):
+        await self.clock.turn(**(later or {"seconds": 0}))
+        return await self.grants.reconcile(KEY)
+
+    @property
+    def token(self):
+        return self.tokens.get("uid-1")
+
+
+@pytest.fixture
+def bench():
+    return Bench()
+
+
+async def test_what_userinfo_says_is_the_subject(bench):
+    await bench.look()
+    assert (bench.provider.codes, bench.provider.asked) == (["the-code"], ["canary-access"])
+    assert (bench.token.record.subject, bench.credentials.said) == ("alice", [("True", "Authorized")])
+    assert bench.stored() is None
+
+
+async def test_another_person_is_refused_and_the_token_revoked_at_once(bench):
+    bench.provider.says = {"sub": "bob"}
+    await bench.look()
+    assert (bench.provider.revoked, bench.credentials.said) == (["canary-refresh"], [("False", "SubjectDiffers")])
+    assert (bench.token, bench.stored()) == (None, None)
+
+
+async def test_in_bad_weather_the_answer_is_kept_and_the_code_is_not_redeemed_again(bench):
+    bench.provider.problems = [BAD_WEATHER, BAD_WEATHER]
+    again = await bench.look()
+    assert again > START
+    assert (bench.provider.revoked, bench.credentials.said, bench.token) == ([], [], None)
+    while bench.token is None:
+        again = await bench.look(seconds=(again - bench.clock.now()).total_seconds())
+    assert (bench.provider.codes, len(bench.provider.asked)) == (["the-code"], 3)
+
+
+async def test_what_is_kept_is_sealed(bench):
+    bench.provider.problems = [BAD_WEATHER]
+    await bench.look()
+    assert set(bench.stored()["data"]) == {"grant", "claimedUntil", "answer", "answeredAt"}
+    assert "canary" not in json.dumps(bench.stored())
+
+
+async def test_a_token_counts_from_when_it_was_given_not_from_when_it_was_asked_about(bench):
+    bench.provider.problems = [BAD_WEATHER]
+    await bench.look()
+    await bench.look(seconds=60)
+    assert (bench.token.record.issued_at, bench.token.record.expires_at) == (START, START + timedelta(seconds=600))
+
+
+async def test_a_successor_goes_on_with_what_was_kept(bench):
+    bench.provider.problems = [BAD_WEATHER]
+    await bench.look()
+    bench.start()
+    await bench.look(seconds=60)
+    assert (bench.provider.codes, bench.token.record.subject) == (["the-code"], "alice")
+
+
+async def test_between_attempts_there_is_a_pause_even_though_our_own_write_is_seen(bench):
+    bench.provider.problems = [BAD_WEATHER] * 5
+    again = await bench.look()
+    assert await bench.look() == again
+    assert len(bench.provider.asked) == 1
+
+
+async def test_the_pauses_grow_so_that_ten_minutes_are_no_storm(bench):
+    bench.provider.problems = [BAD_WEATHER] * 1000
+    again = await bench.look()
+    while again is not None:
+        again = await bench.look(seconds=(again - bench.clock.now()).total_seconds())
+    assert len(bench.provider.asked) < 30
+
+
+async def test_after_ten_minutes_the_person_is_asked_to_connect_again_and_the_token_revoked(bench):
+    bench.provider.problems = [BAD_WEATHER]
+    await bench.look()
+    await bench.look(minutes=11)
+    assert (bench.provider.revoked, bench.credentials.said) == (["canary-refresh"], [("False", "Unidentified")])
+    assert bench.stored() is None
+
+
+async def test_a_person_who_disconnected_meanwhile_leaves_no_token_behind(bench):
+    bench.provider.problems = [BAD_WEATHER]
+    await bench.look()
+    del bench.api.objects[USER_CREDENTIALS.path("team", "trino-alice")]
+    await bench.look(seconds=60)
+    assert (bench.provider.revoked, bench.stored()) == (["canary-refresh"], None)
+
+
+async def test_when_the_answer_cannot_be_kept_bad_weather_costs_the_sign_in_but_leaves_no_token(bench):
+    bench.provider.problems = [BAD_WEATHER]
+    writes = []
+    bench.api.before_write = lambda: writes.append(1) or bench.api.faults.extend([KubeError(500, "x", "PUT")] * (len(writes) == 2))
+    await bench.look()
+    assert (bench.provider.revoked, bench.credentials.said) == (["canary-refresh"], [("False", "Unidentified")])
+
+
+async def test_a_provider_that_does_not_tell_refuses_the_person_and_leaves_the_app_alone(bench):
+    bench.provider.problems = [ProviderError(Kind.APP, "SubjectNotTold", "it does not")]
+    await bench.look()
+    assert (bench.provider.revoked, bench.credentials.said) == (["canary-refresh"], [("False", "SubjectNotTold")])
+    assert bench.apps.refusals == []
+
+
+async def test_a_provider_that_says_nothing_connects_and_the_condition_says_so(bench):
+    bench.apps.source = SubjectSource.ID_TOKEN
+    await bench.look()
+    assert (bench.token.record.subject, bench.credentials.said) == (None, [("True", "SubjectUnknown")])
+
+
+async def test_an_app_that_does_not_ask_costs_no_further_write(bench):
+    bench.apps.source = SubjectSource.NONE
+    await bench.look()
+    assert [method for method, path in bench.api.writes if path == SECRETS.path(*KEY)] == ["PUT", "DELETE"]
+    assert bench.credentials.said == [("True", "Authorized")]
+
+
+async def test_two_controllers_never_redeem_the_same_code(bench):
+    elsewhere = {**bench.stored(), "data": {**bench.stored()["data"], "claimedUntil": ""}}
+    bench.api.store(SECRETS.path(*KEY), elsewhere)  # theirs; our copy has not heard of it
+    with pytest.raises(KubeError):
+        await bench.look()
+    assert bench.provider.codes == []
+
+
+async def test_a_claim_of_somebody_else_is_waited_for(bench):
+    until = (START + CLAIM).isoformat()
+    data = {**bench.stored()["data"], "claimedUntil": base64.b64encode(until.encode()).decode()}
+    bench.grants.mirror.put(bench.api.store(SECRETS.path(*KEY), {**bench.stored(), "data": data}))
+    assert await bench.look() == START + CLAIM
+    assert bench.provider.codes == []
