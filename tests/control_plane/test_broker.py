@@ -149,6 +149,17 @@ async def test_a_status_that_the_controller_writes_is_no_news_but_a_new_token_is
         assert (await broker.entry("alice", pod))["fallback"] == "Deny"
 
 
+async def test_whoever_is_not_named_has_no_credential_and_learns_which_sources_refuse_them(tenant, app, broker, pod):
+    await tenant.connected("alice", app)
+    await tenant.admin.merge(OAUTH_APPS, "trino", {"spec": {"fallback": "Deny"}}, tenant.namespace)
+    await broker.eventually("alice", pod, "active")
+    status, answer = await broker.post("/v1/resolve", {"caller": None}, pod)
+    assert (status, set(answer)) == (200, {"credentials"})
+    entry = answer["credentials"]["trino"]
+    assert set(entry) == {"status", "reason", "authorizeURL", "fallback"}
+    assert entry["status"] == "missing"
+
+
 async def test_an_ended_token_is_withheld_whatever_the_status_says(tenant, app, broker, pod):
     credential = await tenant.credential("alice")
     await tenant.token(tenant.record(credential, app, expires_at=now() - timedelta(seconds=1)))

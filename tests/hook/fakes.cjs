@@ -11,8 +11,9 @@ class FakeResolver {
   constructor() {
     this.folder = fs.mkdtempSync(path.join(os.tmpdir(), 'hook-'));
     this.path = path.join(this.folder, 'resolver.sock');
-    this.sources = {};
+    this.sources = {}; // by username; those of '' are for whoever is not named
     this.requests = [];
+    this.counts = [];
     this.connections = new Set();
     this.onInvalidate = () => {};
     this.holds = null; // whose answers wait for `hold`
@@ -37,13 +38,14 @@ class FakeResolver {
   }
 
   async #answer(connection, { id, method, params }) {
+    if (method === 'count') return this.counts.push(params);
     this.requests.push({ method, params });
-    const { username } = params.caller;
+    const username = params.caller?.username ?? '';
     if (method === 'invalidate') await this.onInvalidate(params);
     const credentials = structuredClone(this.sources[username] ?? { warehouse: { status: 'missing', reason: 'NotConnected', fallback: 'ServiceAccount' } });
     if (username === this.holds) await this.hold;
-    const answer = credentials.error ? { error: credentials.error } : { result: { username, credentials } };
-    connection.write(`${JSON.stringify({ jsonrpc: '2.0', id, ...answer })}\n`);
+    const answer = credentials.error ? { error: credentials.error } : { result: { ...(username && { username }), credentials } };
+    return connection.write(`${JSON.stringify({ jsonrpc: '2.0', id, ...answer })}\n`);
   }
 
   /** `changed`, as the resolver sends it. */

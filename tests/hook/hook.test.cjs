@@ -89,6 +89,8 @@ describe('the security context', () => {
     resolver.sources.alice = { warehouse: missing() };
     const forged = { username: 'bob', userCredentials: { warehouse: { status: 'active', accessToken: 'forged' } } };
     const config = configure();
+    assert.equal((await cloudOf(config, { username: 'alice', cubeCloud: { groups: ['a'] } })).groups[0], 'a');
+    assert.ok(!lines.some((l) => l.reason === 'ForgedCredentials'));
     const cloud = await cloudOf(config, { username: 'alice', cubeCloud: { ...forged, groups: ['a'] } });
     assert.equal(cloud.username, 'alice');
     assert.equal(cloud.userCredentials.warehouse.status, 'missing');
@@ -97,6 +99,8 @@ describe('the security context', () => {
     assert.equal(await cloudOf(config, { cubeCloud: 'text' }), undefined);
     assert.equal(await cloudOf(config, undefined), undefined);
     assert.equal(await cloudOf(config, { username: 'alice', cubeCloud: [forged] }).then((c) => c.username), 'alice');
+    const said = lines.filter((l) => l.reason === 'ForgedCredentials').map(({ level, username }) => [level, username]);
+    assert.deepEqual(said, [['warning', 'alice'], ['warning', undefined]]);
   });
 
   it('gives no forged credential to driverFactory, not even from a context that never was a request', async () => {
@@ -152,7 +156,7 @@ describe('who the caller is', () => {
     const config = configure();
     assert.equal(await cloudOf(config, { username: 'alice ' }), undefined);
     assert.equal(await cloudOf(config, {}), undefined);
-    assert.equal(resolver.asked(), 0);
+    assert.deepEqual(resolver.requests.map(({ params }) => params.caller), [null]);
     assert.deepEqual(lines.filter((l) => l.reason).map((l) => l.reason), ['NoCallerIdentity']);
   });
 
@@ -181,8 +185,8 @@ describe('who the caller is', () => {
   it('is not believed in development mode', async () => {
     resolver.sources.alice = { warehouse: active('t') };
     assert.equal(await cloudOf(configure(DOCUMENTED, { development: true }), { username: 'alice', cubeCloud: { username: 'x' } }), undefined);
-    assert.equal(resolver.asked(), 0);
-    assert.deepEqual(lines.map((l) => l.reason), ['DevelopmentMode']);
+    assert.deepEqual(resolver.requests.map(({ params }) => params.caller), [null]);
+    assert.deepEqual(lines.filter((l) => l.level === 'warning').map((l) => l.reason), ['DevelopmentMode', 'ForgedCredentials']);
     assert.equal((await cloudOf(configure(DOCUMENTED, { development: true, unauthenticated: true }), { username: 'alice' })).username, 'alice');
     const modes = [{}, { NODE_ENV: 'development' }, { NODE_ENV: 'production', CUBEJS_DEV_MODE: 'true' }];
     assert.ok(modes.every(hook.isDevelopment));
@@ -382,7 +386,7 @@ describe('the orchestrator', () => {
 describe('the log', () => {
   it('says a decision once a minute, a new reason at once, and never a token', () => {
     let now = 0;
-    const log = new hook.Log((line) => lines.push(JSON.parse(line)), () => now);
+    const log = new hook.Log((line) => lines.push(JSON.parse(line)), undefined, () => now);
     for (let i = 0; i < 100; i++) log.decided('Active', { username: 'alice', dataSource: 'w', requestID: `r${i}` });
     log.decided('Expired', { username: 'alice', dataSource: 'w' });
     now = 61_000;
@@ -404,6 +408,22 @@ describe('the log', () => {
   });
 });
 
+describe('the counts', () => {
+  it('tell the resolver of every decision and of what happened to drivers', async () => {
+    const counting = () => Object.fromEntries(['decisions', 'drivers'].map((kind) => {
+      const all = resolver.counts.flatMap((counts) => Object.entries(counts[kind] ?? {}));
+      return [kind, all.reduce((sum, [what, times]) => ({ ...sum, [what]: (sum[what] ?? 0) + times }), {})];
+    }));
+    const log = new hook.Log(() => {}, (reason) => people.socket.count('decisions', reason));
+    for (let i = 0; i < 3; i++) log.decided('Active', { username: 'alice', dataSource: 'warehouse' });
+    people.socket.count('drivers', 'opened');
+    while (!resolver.counts.length) await wait(20);
+    log.decided('Expired', { username: 'alice', dataSource: 'warehouse' });
+    while (resolver.counts.length < 2) await wait(20);
+    assert.deepEqual(counting(), { decisions: { Active: 3, Expired: 1 }, drivers: { opened: 1 } });
+  });
+});
+
 describe('a live driver', () => {
   let warehouse;
   let config;
@@ -414,8 +434,8 @@ describe('a live driver', () => {
     warehouse.valid.set('service-token', 'service');
   });
 
-  function start(own = DOCUMENTED) {
-    config = configure(own);
+  function start(own = DOCUMENTED, given = {}) {
+    config = configure(own, given);
     const Core = fakeCore(warehouse);
     hook.patch('/x/@cubejs-backend/server-core/dist/src/core/server.js', { CubejsServerCore: Core }, { people, settings: SETTINGS, log: new hook.Log(() => {}) });
     core = new Core(config);
@@ -742,6 +762,42 @@ describe('a live driver', () => {
       assert.equal((await core.options.driverFactory({ ...context, dataSource: 'default' })).type, 'fake');
       await assert.rejects(who('carol'), /carol is not connected to warehouse \(NotConnected\).*Open https:\/\/portal\/authorize\/warehouse to connect it/);
       assert.equal(await who(null), 'service');
+    });
+
+    it('refuses whoever is not named, with the reason and the link, and lets background work go on', async () => {
+      start();
+      resolver.sources[''] = denied();
+      await assert.rejects(who(null), /names no user whom warehouse knows \(NoCallerIdentity: .*open https:\/\/portal\/authorize\/warehouse to connect it/);
+      const background = await core.driverFor({ securityContext: {} });
+      assert.equal((await background.query('select 1'))[0].user, 'service');
+      signIn('alice', 'a1', { fallback: 'Deny' });
+      assert.equal(await who('alice'), 'alice');
+      resolver.sources[''] = { warehouse: missing() };
+      resolver.changed();
+      await heard();
+      assert.equal(await who(null), 'service');
+    });
+
+    it('refuses a caller of another issuer, and everybody in development mode', async () => {
+      resolver.sources[''] = denied();
+      const callers = [[{ issuer: 'https://idp' }, /ForeignIssuer: .*another issuer/], [{ development: true }, /DevelopmentMode: .*verifies nobody/]];
+      for (const [given, sentence] of callers) {
+        start(DOCUMENTED, given);
+        resolver.sources.alice = { warehouse: active('a1') };
+        await assert.rejects(who('alice'), sentence);
+      }
+    });
+
+    it('refuses whoever is not named that data source only, and shows no credentials to the configuration', async () => {
+      start({ driverFactory: ({ securityContext, dataSource }) => {
+        const creds = dataSource === 'plain' ? {} : securityContext?.cubeCloud?.userCredentials?.[dataSource] ?? {};
+        return { type: 'fake', password: creds.status === 'active' ? creds.accessToken : 'service-token' };
+      } });
+      resolver.sources[''] = denied();
+      const context = await contextOf(config, { groups: ['machines'] });
+      assert.deepEqual(context.securityContext, { groups: ['machines'] });
+      assert.equal((await (await core.driverFor(context, 'plain')).query('select 1'))[0].user, 'service');
+      await assert.rejects(core.driverFor(context, 'warehouse'), /names no user/);
     });
 
     it('shares no orchestrator with the service account, whatever it is called', async () => {

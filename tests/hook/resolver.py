@@ -4,6 +4,7 @@ import contextlib
 import json
 import socketserver
 import threading
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,12 +22,16 @@ def active(token: str, **more: Any) -> dict[str, Any]:
 
 
 class FakeResolver:
-    """Serves `sources` by username for the length of a `with` block; whoever is not in it has not connected."""
+    """Serves `sources` by username for the length of a `with` block; whoever is not in it has not connected.
+
+    The sources of "" are for whoever is not named.
+    """
 
     def __init__(self, path: Path):
         self.path = path
         self.sources: dict[str, Sources] = {}
         self.requests: list[dict[str, Any]] = []
+        self.counts: Counter[tuple[str, str]] = Counter()
         self.on_invalidate: Callable[[dict[str, Any]], None] = lambda _params: None
         self._connections: list[Any] = []
         self._writing = threading.Lock()
@@ -54,20 +59,25 @@ class FakeResolver:
             connection.close()
 
     def set(self, username: str, **sources: dict[str, Any]) -> None:
-        """Give a person these credentials and tell the hook."""
+        """Give a person these credentials and tell the hook; "" is whoever is not named, who changes with everybody."""
         self.sources[username] = sources
-        self._tell({"method": "changed", "params": {"username": username}})
+        self._tell({"method": "changed", "params": {"username": username} if username else {}})
 
     def asked(self, method: str, username: str) -> int:
         """Count the requests about a person."""
-        return sum(request["method"] == method and request["params"]["caller"]["username"] == username for request in self.requests)
+        return sum(request["method"] == method and _username(request) == username for request in self.requests)
 
     def _answer(self, connection: Any, request: dict[str, Any]) -> None:
+        if request["method"] == "count":
+            self.counts.update(
+                {(kind, what): times for kind, counts in request["params"].items() for what, times in counts.items()}
+            )
+            return
         self.requests.append(request)
         if request["method"] == "invalidate":
             self.on_invalidate(request["params"])
-        username = request["params"]["caller"]["username"]
-        result = {"username": username, "credentials": self.sources.get(username, {"trino": MISSING})}
+        username = _username(request)
+        result = ({"username": username} if username else {}) | {"credentials": self.sources.get(username, {"trino": MISSING})}
         self._send(connection, {"id": request["id"], "result": result})
 
     def _tell(self, message: dict[str, Any]) -> None:
@@ -77,3 +87,7 @@ class FakeResolver:
     def _send(self, connection: Any, message: dict[str, Any]) -> None:
         with self._writing, contextlib.suppress(OSError):  # a Cube that has ended
             connection.sendall(json.dumps({"jsonrpc": "2.0"} | message).encode() + b"\n")
+
+
+def _username(request: dict[str, Any]) -> str:
+    return (request["params"]["caller"] or {"username": ""})["username"]

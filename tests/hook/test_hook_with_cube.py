@@ -17,7 +17,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet, RSAKey
 
-from tests.hook.resolver import FakeResolver, active
+from tests.hook.resolver import MISSING, FakeResolver, active
 from tests.parts import cube as cubes
 from tests.parts import web
 from tests.parts.cube import Cube, LoadError
@@ -115,6 +115,16 @@ def cached(cube: Cube, username: str | None) -> dict[str, Any]:
     return row
 
 
+def sql(cube: Cube, context: dict[str, Any]) -> str:
+    """Return what the SQL API answers (JSON) in a session with this security context."""
+    session = {"user": "x", "superuser": False, "securityContext": context}
+    request = {"id": "sql-1", "meta": {"protocol": "postgres", "apiType": "sql", "appName": "psql"}}
+    query = {"measures": [], "dimensions": ["whoami.who"], "filters": cubes.whoami_query()["filters"]}
+    load = {"request": request, "session": session, "query": query, "queryKey": [1], "sqlQuery": None, "streaming": False}
+    body = json.dumps({"fn": "sqlApiLoad", "extra": load | {"cacheMode": "stale-if-slow"}}).encode()
+    return json.dumps(web.request("POST", f"http://127.0.0.1:{cube.environment['CUBE_NATIVE_SQL_PROBE']}", body=body).json())
+
+
 def dead(warehouse: Warehouse, token: str) -> None:
     """Wait until the warehouse refuses the token."""
     try:
@@ -178,13 +188,8 @@ def test_the_sql_api_runs_as_the_person_of_the_session(cube: Cube, resolver: Fak
     """Its JavaScript half; the wire itself is native and not here."""
     alice = fresh("alice")
     resolver.set(alice, trino=active(issuer.token(alice)))
-    session = {"user": "x", "superuser": False, "securityContext": {"username": alice, "cubeCloud": {"username": "bob"}}}
-    request = {"id": "sql-1", "meta": {"protocol": "postgres", "apiType": "sql", "appName": "psql"}}
-    query = {"measures": [], "dimensions": ["whoami.who"]}
-    load = {"request": request, "session": session, "query": query, "queryKey": [1], "sqlQuery": None, "streaming": False}
-    body = json.dumps({"fn": "sqlApiLoad", "extra": load | {"cacheMode": "stale-if-slow"}}).encode()
-    answer = web.request("POST", f"http://127.0.0.1:{cube.environment['CUBE_NATIVE_SQL_PROBE']}", body=body).json()
-    assert alice in json.dumps(answer), answer
+    answer = sql(cube, {"username": alice, "cubeCloud": {"username": "bob"}})
+    assert alice in answer, answer
     assert resolver.requests[-1]["params"]["caller"]["assertion"] is None
 
 
@@ -284,6 +289,25 @@ def test_fallback_deny_tells_the_client_where_to_connect_and_leaves_meta_alone(c
     meta = web.request("GET", f"{cube.url}/cubejs-api/v1/meta", headers={"Authorization": cubes.api_token(carol)})
     assert meta.json()["cubes"][0]["name"] == "whoami"
     assert cube.whoami(None) == SERVICE
+    assert link in sql(cube, {"username": carol})
+
+
+def test_fallback_deny_refuses_whoever_is_not_named_by_every_way_in(cube: Cube, resolver: FakeResolver, issuer: Issuer) -> None:
+    link = "https://portal.example/connect/trino"
+    resolver.set("", trino={"status": "missing", "reason": "NotConnected", "authorizeURL": link, "fallback": "Deny"})
+    sentence = f"names no user whom trino knows .NoCallerIdentity: .*{re.escape(link)}"
+    try:
+        with pytest.raises(LoadError, match=sentence) as refusal:
+            cube.whoami(None)
+        assert refusal.value.status == 400
+        assert re.search(sentence, sql(cube, {}))
+        alice = fresh("alice")
+        resolver.set(alice, trino=active(issuer.token(alice), fallback="Deny"))
+        assert cube.whoami(alice) == alice
+        assert [web.request("GET", f"{cube.url}/{probe}").status for probe in ("livez", "readyz")] == [200, 200]
+    finally:
+        resolver.set("", trino=MISSING)
+    assert cube.whoami(None) == SERVICE
 
 
 def test_the_probes_stay_green_whatever_a_user_does(
@@ -309,15 +333,18 @@ def test_every_decision_is_in_the_log_with_the_requests_id(cube: Cube, resolver:
     ]
     assert mine == [{"reason": "Active", "dataSource": "trino", "requestID": f"request-of-{alice}"}]
     assert {"NotConnected", "NoCallerIdentity", "BackgroundWork"} <= {line["reason"] for line in decisions}
+    assert all(resolver.counts["decisions", reason] for reason in ("Active", "NotConnected", "ForgedCredentials"))
+    assert all(resolver.counts["drivers", event] for event in ("opened", "exchanged"))
 
 
 def test_no_answer_is_a_clear_error_and_no_other_identity(start: Start, tmp_path: Path) -> None:
     path = tmp_path / "resolver.sock"
     with start(CUBE_OAUTH_SOCKET=str(path)) as cube:
-        with pytest.raises(LoadError, match=r"credentials of this user cannot be read now \(BrokerUnreachable") as failure:
-            cube.whoami("alice")
-        assert failure.value.status == 500
-        assert cube.whoami(None) == SERVICE
+        for username in ("alice", None):
+            with pytest.raises(LoadError, match=r"cannot be read now \(BrokerUnreachable") as failure:
+                cube.whoami(username)
+            assert failure.value.status == 500
+        assert [web.request("GET", f"{cube.url}/{probe}").status for probe in ("livez", "readyz")] == [200, 200]
         with FakeResolver(path):
             assert cube.whoami("alice") == SERVICE
 
@@ -327,7 +354,7 @@ def test_development_mode_resolves_nobody(start: Start, resolver: FakeResolver, 
     resolver.set(alice, trino=active(issuer.token(alice)))
     with start(CUBEJS_DEV_MODE="true", CUBEJS_PLAYGROUND="false") as cube:
         assert cube.whoami(alice) == SERVICE
-        assert cube.said().count('"DevelopmentMode"') == 1
+        assert '"level":"warning","logger":"cube-oauth","message":"Cube runs in development mode' in cube.said()
     assert resolver.asked("resolve", alice) == 0
 
 

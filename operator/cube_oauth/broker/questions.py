@@ -33,14 +33,19 @@ def bad_request(message: str) -> Refusal:
 
 @dataclass(frozen=True)
 class Question:
-    """Whose credentials, for which apps (None: all of the namespace)."""
+    """Whose credentials, for which apps (None: all of the namespace).
 
-    username: str
+    ``username`` None: of whoever Cube let in without a name. The answer says which data sources refuse them.
+    """
+
+    username: str | None
     apps: frozenset[str] | None
 
     @classmethod
     def read(cls, body: Any) -> Self:
         """From the request's JSON. Raises Refusal."""
+        if isinstance(body, dict) and body.get("caller", ...) is None:
+            return cls(None, _apps(body.get("apps")))
         caller = body.get("caller") if isinstance(body, dict) else None
         if not isinstance(caller, dict) or not isinstance(caller.get("username"), str):
             raise bad_request("caller.username must be a string")

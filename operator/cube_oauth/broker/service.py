@@ -63,7 +63,8 @@ class Service:
                 "reasons": {name: str(entry.reason) for name, entry in decided.items()},
             },
         )
-        return {"username": question.username, "credentials": {name: entry.to_json() for name, entry in decided.items()}}
+        named = {} if question.username is None else {"username": question.username}
+        return {**named, "credentials": {name: entry.to_json() for name, entry in decided.items()}}
 
     async def invalidate(self, workload: Workload, question: Question, rejection: Rejection) -> dict[str, Any]:
         """The same, after asking for a forced refresh if the refused token is still the current one."""

@@ -83,9 +83,9 @@ class World:
         ]
         return [self._found(app, question.username) for app in apps]
 
-    def _found(self, app: OAuthApp, username: str) -> Found:
+    def _found(self, app: OAuthApp, username: str | None) -> Found:
         meta = app.metadata
-        mine = self._people.get((meta.namespace, username), {}).values()
+        mine = self._people.get((meta.namespace, username), {}).values() if username is not None else ()
         credential = counting(one for one in mine if one.spec.oauth_app_ref.name == meta.name)
         return Found(
             app=app,

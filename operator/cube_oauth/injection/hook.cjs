@@ -41,7 +41,7 @@ const { isMainThread } = require('node:worker_threads');
  *   one data source
  * @typedef {{sources: Record<string, Source>, userCredentials: Record<string, any>, eyes: string, validUntil: number}}
  *   Credentials one answer of the resolver, ready for use; `eyes` is '' for somebody who reads as the service account
- * @typedef {{caller: Caller, credentials: Credentials}} Identity
+ * @typedef {{caller: Caller, credentials: Credentials, nameless?: string}} Identity `nameless`: why the caller is NOBODY
  * @typedef {{socket: string, usernameClaim: string, issuer: string, unauthenticated: boolean}} Settings
  * @typedef {Record<PropertyKey, any>} Loose an object of Cube's, whose types we do not have
  */
@@ -58,6 +58,7 @@ const SETTINGS = Object.freeze({
 const RESOLVE_MS = 3_000;
 const INVALIDATE_MS = 11_000; // the resolver may take 10 s to force a refresh
 const RECONNECT_MS = 100;
+const COUNTS_MS = 1_000;
 const MAX_LINE = 1 << 20;
 const MAX_PEOPLE = 20_000;
 const SAME_DECISION_MS = 60_000;
@@ -74,9 +75,10 @@ class Log {
   /** @type {Map<string, {reason: string, at: number, more: number}>} */
   #last = new Map();
 
-  /** @param {(line: string) => void} [write] @param {() => number} [now] */
-  constructor(write = (line) => process.stdout.write(line), now = Date.now) {
+  /** @param {(line: string) => void} [write] @param {(reason: string) => void} [count] @param {() => number} [now] */
+  constructor(write = (line) => process.stdout.write(line), count = () => {}, now = Date.now) {
     this.write = write;
+    this.count = count;
     this.now = now;
   }
 
@@ -87,11 +89,12 @@ class Log {
   }
 
   /**
-   * Why somebody's query runs as whom: at once when the reason is a new one, otherwise once a minute with the number of
-   * times in between.
+   * Why somebody's query runs as whom: each one counted; a line at once when the reason is a new one, otherwise once a
+   * minute with the number of times in between.
    * @param {string} reason @param {{username?: string, dataSource?: string, requestID?: string}} about
    */
   decided(reason, about) {
+    this.count(reason);
     const key = JSON.stringify([about.username ?? { reason }, about.dataSource]);
     const last = this.#last.get(key);
     if (last && last.reason === reason && this.now() - last.at < SAME_DECISION_MS) {
@@ -101,9 +104,12 @@ class Log {
     this.#last.delete(key);
     this.#last.set(key, { reason, at: this.now(), more: 0 });
     trim(this.#last, MAX_PEOPLE);
-    this.say('info', 'credential decision', { reason, ...about, ...(last?.more ? { repeated: last.more } : {}) });
+    this.say(SUSPICIOUS.has(reason) ? 'warning' : 'info', 'credential decision', { reason, ...about, ...(last?.more ? { repeated: last.more } : {}) });
   }
 }
+
+/** Reasons that an administrator should look into. */
+const SUSPICIOUS = new Set(['BrokerUnreachable', 'ForeignIssuer', 'ForgedCredentials']);
 
 /** @param {Map<any, any>} map forgets its oldest entries @param {number} max */
 function trim(map, max) {
@@ -158,6 +164,18 @@ function identify(claims, request, settings) {
   return { caller: { username, ...(issuer === undefined ? {} : { issuer }), assertion: assertionOf(request) } };
 }
 
+/**
+ * Whoever Cube let in without naming anybody: has no credential, but the resolver knows which sources refuse whoever has none.
+ * @type {Caller}
+ */
+const NOBODY = Object.freeze({ username: '', assertion: null });
+const isNobody = (/** @type {Caller} */ { username }) => username === '';
+/** The caller as the resolver is told. */
+const inRequest = (/** @type {Caller} */ caller) => (isNobody(caller) ? null : caller);
+
+/** Whether a context that is not ours says whose credentials to use. */
+const bringsCredentials = (/** @type {any} */ context) => isObject(context?.cubeCloud) && ('username' in context.cubeCloud || 'userCredentials' in context.cubeCloud);
+
 /** The security context without a person's name and credentials under `cubeCloud`; its other keys stay. */
 function withoutCredentials(/** @type {any} */ context) {
   if (!isObject(context) || !('cubeCloud' in context)) return context;
@@ -189,6 +207,10 @@ class ResolverSocket {
   /** @type {Map<number, {resolve: (result: any) => void, reject: (error: Error) => void}>} */
   #pending = new Map();
   #lastID = 0;
+  /** @type {Record<string, Record<string, number>>} what happened and was not told yet */
+  #counts = {};
+  /** @type {NodeJS.Timeout | null} */
+  #telling = null;
 
   /** @param {string} path @param {(username?: string) => void} onChanged who is to be forgotten; everybody when absent */
   constructor(path, onChanged) {
@@ -211,6 +233,22 @@ class ResolverSocket {
         await new Promise((resolve) => { setTimeout(resolve, RECONNECT_MS).unref(); });
       }
     }
+  }
+
+  /** Something happened; the resolver has it in its metrics. @param {'decisions' | 'drivers'} kind @param {string} what */
+  count(kind, what) {
+    const counts = this.#counts[kind] ??= {};
+    counts[what] = (counts[what] ?? 0) + 1;
+    this.#telling ??= setTimeout(() => this.#tellCounts(), COUNTS_MS).unref();
+  }
+
+  /** Without a connection they wait for whatever happens next. */
+  async #tellCounts() {
+    this.#telling = null;
+    const socket = await (this.#connection ??= this.#connect()).catch(() => null);
+    if (!socket) return;
+    socket.write(`${JSON.stringify({ jsonrpc: '2.0', method: 'count', params: this.#counts })}\n`);
+    this.#counts = {};
   }
 
   /** @param {string} method @param {Loose} params @param {number} milliseconds */
@@ -311,7 +349,7 @@ class People {
    * @param {Caller} caller @param {string} dataSource @param {number | undefined} revision
    */
   async refused(caller, dataSource, revision) {
-    const params = { caller: this.#newest(caller), dataSource, revision };
+    const params = { caller: inRequest(this.#newest(caller)), dataSource, revision };
     const key = JSON.stringify([caller.username, caller.issuer, dataSource, revision]);
     const asking = this.#invalidating.get(key) ?? this.socket.request('invalidate', params, INVALIDATE_MS)
       .then((result) => this.#keep(caller, result))
@@ -339,7 +377,7 @@ class People {
     if (before?.asking && before.caller.issuer === caller.issuer) return before.asking;
     if (!before || before.caller.issuer !== caller.issuer) this.seen(caller);
     const person = /** @type {NonNullable<typeof before>} */ (this.#people.get(caller.username));
-    const params = { caller: person.caller, ...(requestID ? { requestID } : {}) };
+    const params = { caller: inRequest(person.caller), ...(requestID ? { requestID } : {}) };
     /** @type {Promise<Credentials>} */
     const asking = this.socket.request('resolve', params, RESOLVE_MS)
       .then((result) => (person.asking === asking ? this.#keep(caller, result) : credentialsFrom(caller, result, this.now())))
@@ -362,7 +400,7 @@ const VISIBLE = ['status', 'expiresAt', 'subject', 'revision', 'grant'];
 
 /** @param {Caller} caller @param {any} result of `resolve` @param {number} now @returns {Credentials} */
 function credentialsFrom(caller, result, now) {
-  if (!isObject(result?.credentials) || result.username !== caller.username) throw unreachable('an answer about nobody');
+  if (!isObject(result?.credentials) || (result.username ?? NOBODY.username) !== caller.username) throw unreachable('an answer about nobody');
   /** @type {Record<string, Source>} */
   const sources = Object.fromEntries(Object.entries(result.credentials).map(([name, source]) => [name, usable(source, now)]));
   return {
@@ -436,33 +474,47 @@ function wrapConfiguration(own, { people, settings, log, development }) {
   const config = { ...own };
 
   config.extendContext = async (/** @type {Loose} */ request) => {
-    request.securityContext = withoutCredentials(request.securityContext);
+    const claims = request.securityContext;
+    request.securityContext = withoutCredentials(claims);
     const extensions = (await own.extendContext?.(request)) || {};
     const context = withoutCredentials(extensions.securityContext ?? request.securityContext);
+    const forged = [claims, extensions.securityContext].some(bringsCredentials);
     const requestID = requestIDOf(request);
     const named = { ...(requestID.made ? { requestId: requestID.value } : {}), ...extensions };
     const found = blind ? { reason: 'DevelopmentMode' } : identify(context, request, settings);
-    if ('reason' in found) {
-      if (!blind) log.decided(found.reason, { requestID: requestID.value });
-      return { ...named, securityContext: context, authInfo: context };
-    }
-    people.seen(found.caller);
-    const securityContext = await contextOf(context, found.caller, requestID.value);
+    if (forged) log.decided('ForgedCredentials', { username: 'caller' in found ? found.caller.username : undefined, requestID: requestID.value });
+    const securityContext = 'reason' in found
+      ? await contextOfNobody(context, found.reason, requestID.value)
+      : await contextOf(context, found.caller, requestID.value);
     return { ...named, securityContext, authInfo: securityContext };
   };
 
+  const credentialsOf = async (/** @type {Caller} */ caller, /** @type {string | undefined} */ requestID) => (
+    people.known(caller) ?? people.of(caller, requestID).then(inTurn, (error) => {
+      log.decided(error.reason ?? 'BrokerUnreachable', { username: caller.username || undefined, requestID });
+      throw error;
+    }));
+
   const contextOf = async (/** @type {Loose} */ context, /** @type {Caller} */ caller, /** @type {string | undefined} */ requestID) => {
     const { username } = caller;
-    const credentials = people.known(caller) ?? await people.of(caller, requestID).then(inTurn, (error) => {
-      log.decided(error.reason ?? 'BrokerUnreachable', { username, requestID });
-      throw error;
-    });
+    people.seen(caller);
+    const credentials = await credentialsOf(caller, requestID);
     for (const [dataSource, source] of Object.entries(credentials.sources)) {
       log.decided(source.reason ?? source.status, { username, dataSource, requestID });
     }
     const cubeCloud = { ...context.cubeCloud, username, userCredentials: credentials.userCredentials };
     const securityContext = { ...context, cubeCloud };
     identities.set(securityContext, { caller, credentials });
+    return securityContext;
+  };
+
+  /** Nothing in the context says so, but a source with `fallback: Deny` refuses whoever is not named. */
+  const contextOfNobody = async (/** @type {any} */ context, /** @type {string} */ reason, /** @type {string | undefined} */ requestID) => {
+    log.decided(reason, { requestID });
+    const credentials = await credentialsOf(NOBODY, requestID);
+    if (!credentials.eyes) return context;
+    const securityContext = { ...context };
+    identities.set(securityContext, { caller: NOBODY, credentials, nameless: reason });
     return securityContext;
   };
 
@@ -785,7 +837,8 @@ class LiveDriver {
     const credentials = this.people.known(this.caller) ?? await this.people.of(this.caller);
     if (credentials.eyes === this.eyes) return credentials;
     this.#drop();
-    throw new CredentialError('CredentialEnded', `The credential of ${this.caller.username} ended or was replaced while this query waited. Run the query again.`);
+    this.#count('ended');
+    throw new CredentialError('CredentialEnded', `The credential of ${this.caller.username || 'this request'} ended or was replaced while this query waited. Run the query again.`);
   }
 
   /** @param {Credentials} credentials */
@@ -811,6 +864,7 @@ class LiveDriver {
 
   /** @param {Opened} opened the driver from now on */
   #settle(opened) {
+    this.#count(this.#current ? 'exchanged' : 'opened');
     this.#current?.retire();
     this.#current = opened;
     this.shape = opened.driver;
@@ -822,8 +876,14 @@ class LiveDriver {
     this.#current = null;
   }
 
+  /** @param {'opened' | 'exchanged' | 'refused' | 'refreshForced' | 'ended'} what */
+  #count(what) {
+    this.people.socket.count('drivers', what);
+  }
+
   /** The warehouse wants none of these tokens, and there are no others: no log-in with them for a while. */
   #remember(/** @type {Opened} */ opened, /** @type {any} */ error) {
+    this.#count('refused');
     this.#refused = { print: tokensPrint(opened.credentials), error, until: Date.now() + REFUSED_MS };
     if (this.#current === opened) this.#drop();
   }
@@ -838,6 +898,7 @@ class LiveDriver {
   async #forced(opened) {
     const dataSource = opened.plan.presents;
     if (!dataSource) return null;
+    this.#count('refreshForced');
     return this.#rotated(opened, this.people.refused(this.caller, dataSource, opened.credentials.sources[dataSource].revision));
   }
 
@@ -883,7 +944,7 @@ function keepsBusy(opened, result) {
  * @param {Loose} core @param {Function} resolveDriver Cube's own @param {Loose} context @param {any} options
  */
 function makerOf(core, resolveDriver, context, options) {
-  const { caller } = /** @type {Identity} */ (identityOf(context));
+  const identity = /** @type {Identity} */ (identityOf(context));
   return {
     /** @param {Credentials} credentials @returns {Promise<Plan>} */
     async plan(credentials) {
@@ -894,7 +955,7 @@ function makerOf(core, resolveDriver, context, options) {
       const active = [...lookedAt].filter((name) => isActive(credentials.sources[name]));
       const written = active.find((name) => text?.includes(/** @type {string} */ (tokenOf(credentials, name))));
       const denying = written ? undefined : denyingSource(credentials, lookedAt, context.dataSource);
-      if (denying) throw new CredentialError('Denied', deniedSentence(caller, denying, credentials.sources[denying]));
+      if (denying) throw new CredentialError('Denied', deniedSentence(identity, denying, credentials.sources[denying]));
       return { config, print: text && digest(text), credentials, lookedAt, presents: written ?? active[0] };
     },
     /** @param {Plan} plan */
@@ -924,17 +985,28 @@ function denyingSource({ sources }, lookedAt, dataSource) {
   return candidates.find((name) => denies(sources[name]));
 }
 
-/** @param {Caller} caller @param {string} dataSource @param {Source} source */
-function deniedSentence({ username }, dataSource, { reason, status, authorizeURL }) {
-  const how = authorizeURL ? `Open ${authorizeURL} to connect it` : 'Connect it on the page "Connected apps"';
-  return `${username} is not connected to ${dataSource} (${reason ?? status}), and it answers only with a connection of one's own. ${how}, then run the query again.`;
+/** @param {Identity} identity @param {string} dataSource @param {Source} source */
+function deniedSentence({ caller, nameless }, dataSource, { reason, status, authorizeURL }) {
+  const connect = authorizeURL ? `open ${authorizeURL} to connect it` : 'connect it on the page "Connected apps"';
+  const rule = 'it answers only with a connection of one\'s own';
+  if (nameless) return `This request names no user whom ${dataSource} knows (${nameless}: ${NAMELESS[nameless]}), and ${rule}. Log in to Cube by name, ${connect}, then run the query again.`;
+  return `${caller.username} is not connected to ${dataSource} (${reason ?? status}), and ${rule}. ${connect[0].toUpperCase()}${connect.slice(1)}, then run the query again.`;
 }
+/** @type {Record<string, string>} */
+const NAMELESS = {
+  NoCallerIdentity: 'its login has no username in the claim that the operator was told to read',
+  ForeignIssuer: 'its login comes from another issuer than the operator was told to accept',
+  DevelopmentMode: 'Cube runs in development mode, where it verifies nobody',
+};
 
 // ---- installation ---------------------------------------------------------------------------------------------------
 
 /** @typedef {{people: People, settings: Settings, log: Log}} Given */
 /** @type {Given} */
-const GIVEN = { people: new People(SETTINGS.socket), settings: SETTINGS, log: new Log() };
+const GIVEN = (() => {
+  const people = new People(SETTINGS.socket);
+  return { people, settings: SETTINGS, log: new Log(undefined, (reason) => people.socket.count('decisions', reason)) };
+})();
 
 /** What is changed in which of Cube's files, as it is loaded. `wrap` gets the original method. */
 const PATCHES = [

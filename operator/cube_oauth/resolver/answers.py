@@ -17,7 +17,10 @@ Key = tuple[str, str | None]
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who Cube authenticated. The assertion goes to the broker and is kept nowhere."""
+    """Who Cube authenticated. The assertion goes to the broker and is kept nowhere.
+
+    An empty ``username`` is nobody: whoever Cube let in without a name (``"caller": null`` in both protocols).
+    """
 
     username: str
     issuer: str | None
@@ -26,6 +29,8 @@ class Caller:
     @classmethod
     def read(cls, params: Any) -> Self:
         """From ``params.caller``. Raises BadParametersError."""
+        if isinstance(params, dict) and params.get("caller", ...) is None:
+            return cls("", None, None)
         caller = params.get("caller") if isinstance(params, dict) else None
         if not isinstance(caller, dict):
             raise BadParametersError("params.caller must be an object")
@@ -41,8 +46,10 @@ class Caller:
         """What answers are kept under."""
         return self.username, self.issuer
 
-    def to_json(self) -> dict[str, str | None]:
+    def to_json(self) -> dict[str, str | None] | None:
         """As the broker wants it."""
+        if not self.username:
+            return None
         issuer = {} if self.issuer is None else {"issuer": self.issuer}
         return {"username": self.username, **issuer, "assertion": self.assertion}
 

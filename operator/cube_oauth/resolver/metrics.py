@@ -11,7 +11,16 @@ HELP = {
     "cube_oauth_resolver_stream_connected": "1 while the stream of changes is open.",
     "cube_oauth_resolver_people": "Persons whose answers are in memory.",
     "cube_oauth_resolver_hooks": "Connections of hooks.",
+    "cube_oauth_hook_decisions_total": "Decisions of the hook about a request and a data source, by reason.",
+    "cube_oauth_hook_drivers_total": "What happened to users' live drivers in Cube.",
 }
+HOOK_COUNTS = {
+    "decisions": ("cube_oauth_hook_decisions_total", "reason"),
+    "drivers": ("cube_oauth_hook_drivers_total", "event"),
+}
+"""What the hook counts, by the names of the protocol: metric and label."""
+MAX_SAMPLES = 200
+"""Cube's container runs other people's code: it must not fill our memory with made-up labels."""
 Labels = tuple[tuple[str, str], ...]
 
 
@@ -33,6 +42,13 @@ class Metrics:
     def interruption(self) -> None:
         """The stream was interrupted."""
         self.counters["cube_oauth_resolver_interruptions_total", ()] += 1
+
+    def hook(self, kind: str, what: str, times: int) -> None:
+        """The hook counted something since it last told."""
+        name, label = HOOK_COUNTS[kind]
+        key = name, ((label, what),)
+        if key in self.counters or len(self.counters) < MAX_SAMPLES:
+            self.counters[key] += times
 
     def gauge(self, name: str, value: int) -> None:
         """Set ``cube_oauth_resolver_<name>``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import traceback
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cube_oauth.resolver import files
 from cube_oauth.resolver.answers import Caller
 from cube_oauth.resolver.errors import BadParametersError, InvalidRequestError, MethodNotFoundError, ParseError, RpcError
+from cube_oauth.resolver.metrics import HOOK_COUNTS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
@@ -26,7 +28,7 @@ MAX_PENDING = 1024
 """Requests of one connection that wait for the broker; more are read when one is answered."""
 MAX_UNREAD = 4 << 20
 """Bytes that a hook has not read; more, and its connection is closed, which tells it to forget everything."""
-
+WORD = re.compile("[A-Za-z]{1,40}")
 
 CLOSE_SECONDS = 2.0
 
@@ -116,8 +118,11 @@ class Connection:
     def _take(self, line: bytes) -> None:
         request_id = None
         try:
-            request = _request(line)
-            request_id = request.get("id")
+            request = _message(line)
+            if "id" not in request:
+                self._count(request)
+                return
+            request_id = _id(request)
             self._dispatch(request_id, request["method"], request.get("params"))
         except RpcError as error:
             self._metrics.request("invalid", error.reason)
@@ -142,6 +147,11 @@ class Connection:
         self._pending.add(task)
         task.add_done_callback(self._pending.discard)
 
+    def _count(self, notification: dict[str, Any]) -> None:
+        """What happened in Cube since the hook last told; there is no other notification."""
+        for kind, what, times in _counts(notification):
+            self._metrics.hook(kind, what, times)
+
     async def _answer_later(self, request_id: Any, method: str, answer: Awaitable[bytes]) -> None:
         try:
             self._answer(request_id, await answer)
@@ -163,16 +173,33 @@ class Connection:
         self.write(_line({"jsonrpc": "2.0", "id": request_id, "error": shown}))
 
 
-def _request(line: bytes) -> dict[str, Any]:
+def _message(line: bytes) -> dict[str, Any]:
     try:
         request = json.loads(line)
     except (ValueError, RecursionError):
         raise ParseError("the line is no JSON") from None  # the cause would quote the line
     if not isinstance(request, dict) or request.get("jsonrpc") != "2.0" or not isinstance(request.get("method"), str):
         raise InvalidRequestError('a request is an object with "jsonrpc": "2.0" and a method')
-    if not isinstance(request.get("id"), int | str):
-        raise InvalidRequestError("a request needs an id; there are no notifications to the resolver")
     return request
+
+
+def _id(request: dict[str, Any]) -> int | str:
+    request_id = request["id"]
+    if not isinstance(request_id, int | str):
+        raise InvalidRequestError("a request's id is a number or a string")
+    return request_id
+
+
+def _counts(notification: dict[str, Any]) -> list[tuple[str, str, int]]:
+    """Kind, what and how often; words only, because they become labels."""
+    params = notification.get("params")
+    if notification["method"] != "count" or not isinstance(params, dict):
+        raise InvalidRequestError("the only notification to the resolver is count; a request needs an id")
+    kinds = {kind: counts for kind, counts in params.items() if kind in HOOK_COUNTS and isinstance(counts, dict)}
+    found = [(kind, what, times) for kind, counts in kinds.items() for what, times in counts.items()]
+    if not all(WORD.fullmatch(what) and isinstance(times, int) and times >= 0 for _, what, times in found):
+        raise BadParametersError("params of count are whole numbers by word")
+    return found
 
 
 def _refused_token(params: dict[str, Any]) -> tuple[str, int]:

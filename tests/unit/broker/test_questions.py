@@ -81,3 +81,7 @@ def test_apps_narrow_and_an_empty_list_does_not():
 def test_a_rejection_names_data_source_and_revision(body):
     with pytest.raises(Refusal):
         Rejection.read(body)
+
+
+def test_whoever_is_not_named_may_be_asked_about():
+    assert Question.read({"caller": None, "apps": ["x"]}) == Question(None, frozenset({"x"}))

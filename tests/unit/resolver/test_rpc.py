@@ -48,9 +48,14 @@ async def resolver():
 
 
 @pytest.fixture
-async def socket(resolver, tmp_path):
+def metrics():
+    return Metrics()
+
+
+@pytest.fixture
+async def socket(resolver, metrics, tmp_path):
     path = str(tmp_path / "resolver.sock")
-    async with rpc.Server(resolver, Metrics()).listening(path):
+    async with rpc.Server(resolver, metrics).listening(path):
         yield path
 
 
@@ -77,6 +82,37 @@ async def test_a_second_answer_comes_from_memory_and_is_the_same(hook, resolver)
 async def test_invalidate_passes_on_what_was_refused(hook):
     answer = await hook.ask(1, "invalidate", caller={"username": "alice"}, dataSource="trino", revision=12)
     assert answer["result"]["refused"] == ["trino", 12]
+
+
+async def test_whoever_is_not_named_is_asked_about_without_a_name(hook):
+    assert (await hook.ask(1, "resolve", caller=None))["result"]["username"] == ""
+    error = (await hook.ask(2, "resolve", caller={"username": ""}))["error"]
+    assert error["data"]["reason"] == "BadRequest"
+
+
+async def test_what_the_hook_counts_is_in_the_metrics(hook, metrics):
+    for _ in range(2):
+        hook.send({"jsonrpc": "2.0", "method": "count", "params": {"decisions": {"Active": 3}, "drivers": {"opened": 1}}})
+    hook.send({"jsonrpc": "2.0", "method": "count", "params": {"weather": {"sunny": 1}}})  # of a newer hook
+    await hook.ask(1, "resolve", caller={"username": "alice"})
+    assert 'cube_oauth_hook_decisions_total{reason="Active"} 6' in metrics.text()
+    assert 'cube_oauth_hook_drivers_total{event="opened"} 2' in metrics.text()
+
+
+@pytest.mark.parametrize("counts", [{"a token": 1}, {"x" * 41: 1}, {'"': 1}, {"Active": -1}, {"Active": "1"}])
+async def test_what_is_no_count_of_words_is_refused(hook, metrics, counts):
+    hook.send({"jsonrpc": "2.0", "method": "count", "params": {"decisions": counts}})
+    assert (await hook.line())["error"]["data"]["reason"] == "BadRequest"
+    assert "cube_oauth_hook" not in metrics.text()
+
+
+def test_made_up_reasons_fill_no_memory():
+    metrics = Metrics()
+    for number in range(1000):
+        metrics.hook("decisions", f"Reason{number}", 1)
+    metrics.hook("decisions", "Reason1", 1)
+    assert len(metrics.counters) == 200
+    assert 'reason="Reason1"} 2' in metrics.text()
 
 
 async def test_changes_reach_every_hook(socket, hook, resolver):
