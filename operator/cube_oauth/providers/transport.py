@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from aiohttp.abc import AbstractStreamWriter
+
 TIMEOUT = timedelta(seconds=10)
 _CONNECTIONS_PER_HOST = 64
 _HEADERS = {
@@ -27,8 +29,15 @@ _HEADERS = {
 }
 _WIRE_ERRORS = (aiohttp.ClientError, OSError, TimeoutError, ValueError)  # ValueError: a host that IDNA cannot encode
 
+
+
+class _TooLateError(TimeoutError):
+    """The time for a request was over before its first byte was sent."""
+
+
 # The first row that fits. What fails before a connection is there was surely not sent.
 _BY_EXCEPTION: tuple[tuple[type[BaseException], errors.Reason, bool], ...] = (
+    (_TooLateError, errors.TIMEOUT, False),
     (TimeoutError, errors.TIMEOUT, True),
     (aiohttp.ClientSSLError, errors.CERTIFICATE_REFUSED, False),
     (aiohttp.ClientConnectorDNSError, errors.HOST_NOT_FOUND, False),
@@ -65,6 +74,24 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+class _InTime(aiohttp.BytesPayload):
+    """A body that is not sent after ``until``: a process, or a machine, that was paused while it connected sends nothing any more.
+
+    A timer would come too late: what was ready before it runs first. Headers wait for the body, and nothing is awaited between this
+    look at the clock and the first byte.
+    """
+
+    def __init__(self, body: bytes, until: datetime, clock: Callable[[], datetime]) -> None:
+        super().__init__(body)
+        self._until = until
+        self._clock = clock
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        if self._clock() >= self._until:
+            raise _TooLateError
+        await super().write_with_length(writer, content_length)
+
+
 class Transport:
     """One session with its connections; an async context manager, to be opened once in the process.
 
@@ -87,9 +114,9 @@ class Transport:
             allowed: networks that may be called although they are loopback, link-local and so on.
             ca_file: PEM certificates to trust in addition to the system's.
             plain_http: permit http:// addresses (tests and demos only).
-            clock: the time, for a Retry-After that is a date.
+            clock: the time, for a Retry-After that is a date, and for the end of a request's time.
         """
-        self._timeout = _timeout(timeout)
+        self._total = timeout
         self._allowed = allowed
         self._ca_file = ca_file
         self._schemes = ("https://", "http://") if plain_http else ("https://",)
@@ -107,7 +134,6 @@ class Transport:
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),  # one provider's answer must not influence another's
             headers=_HEADERS,
-            timeout=self._timeout,
         )
         return self
 
@@ -123,7 +149,7 @@ class Transport:
     async def post(self, url: str, body: str, headers: Mapping[str, str], within: timedelta | None = None) -> HTTPAnswer:
         """POST a form once; aiohttp repeats a POST never. Raises ProviderError when there is no answer.
 
-        ``within`` replaces the timeout.
+        ``within`` replaces the timeout. By the clock, too, nothing is sent after it.
         """
         return await self._request("POST", url, body.encode(), headers, within)
 
@@ -138,10 +164,11 @@ class Transport:
             raise RuntimeError("the client is not open: use it in `async with`")
         if not self.permits(url):
             raise error(errors.INVALID_URL, sent=False)
-        timeout = _timeout(within) if within else self._timeout
+        total = within or self._total
+        data = None if body is None else _InTime(body, self._clock() + total, self._clock)
         try:
             async with self._session.request(
-                method, url, data=body, headers=headers, allow_redirects=False, timeout=timeout
+                method, url, data=data, headers=headers, allow_redirects=False, timeout=_timeout(total)
             ) as response:
                 return await self._read(response)
         except _WIRE_ERRORS as problem:

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from cube_oauth.providers import ClientCredentials, ProviderClient, ProviderError, Transport
 from cube_oauth.providers.transport import _timeout
 from cube_oauth.resources.oauthapp import ClientAuthentication
-from tests.unit.providers.conftest import LOCAL
+from tests.unit.providers.conftest import LOCAL, NOW
 
 REFRESH_TOKEN = SecretStr("the-refresh-token")
 TOKENS = {"access_token": "new-access", "refresh_token": "new-refresh", "expires_in": 600, "token_type": "Bearer"}
@@ -270,6 +270,17 @@ async def test_the_timeout_of_the_client_counts_when_the_call_has_none(provider,
     async with ProviderClient(Transport(allowed=LOCAL, plain_http=True, timeout=timedelta(seconds=0.2))) as hasty:
         problem = await refused(hasty.refresh(provider.endpoints(), credentials, REFRESH_TOKEN))
     assert problem.reason == "Timeout"
+
+
+async def test_a_process_that_was_paused_while_it_connected_sends_nothing_after_the_time_of_its_request(provider, credentials):
+    moments = iter((NOW, NOW + timedelta(seconds=10)))  # when the request begins, and before its first byte
+    transport = Transport(allowed=LOCAL, plain_http=True, clock=lambda: next(moments))
+    async with ProviderClient(transport) as paused:
+        problem = await refused(
+            paused.refresh(provider.endpoints(), credentials, REFRESH_TOKEN, within=timedelta(seconds=10)),
+        )
+    assert (problem.kind, problem.reason, problem.sent) == ("Weather", "Timeout", False)
+    assert provider.received == []
 
 
 def test_a_timeout_is_not_rounded_up_so_that_it_ends_before_the_claim_does():
