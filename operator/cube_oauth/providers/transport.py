@@ -30,7 +30,6 @@ _HEADERS = {
 _WIRE_ERRORS = (aiohttp.ClientError, OSError, TimeoutError, ValueError)  # ValueError: a host that IDNA cannot encode
 
 
-
 class _TooLateError(TimeoutError):
     """The time for a request was over before its first byte was sent."""
 
