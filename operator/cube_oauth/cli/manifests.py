@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from cube_oauth.cli.edit import LayoutError, documents, edited
-from cube_oauth.injection.inject import Reason, inject
+from cube_oauth.injection.checks import Reason
+from cube_oauth.injection.inject import inject
 from cube_oauth.injection.jsonpatch import Operation, below
 from cube_oauth.injection.uninject import uninject
 from cube_oauth.resources import names
@@ -86,7 +87,7 @@ def injecting(
     """A change that injects, and says of each object that asks for it what became of it. It raises RefusedError."""
 
     def change(template: Template) -> Sequence[Operation]:
-        outcome = inject(template.manifest, settings, apps)
+        outcome = inject(template.manifest, settings, apps, offline=True)
         if outcome.refusal:
             raise RefusedError(f"{template.title}: {outcome.refusal}")
         if outcome.reason is not Reason.NOT_REQUESTED:

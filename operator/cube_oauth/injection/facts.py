@@ -9,13 +9,12 @@ from cube_oauth.injection import layout
 from cube_oauth.resources import names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from cube_oauth.resources.oauthapp import OAuthApp
 
 Json = dict[str, Any]
 
-NODE_OPTIONS = "NODE_OPTIONS"
 CUBE = "cube"
 
 
@@ -61,6 +60,27 @@ class App:
 
 
 @dataclass(frozen=True)
+class EnvSource:
+    """A ConfigMap or Secret whose keys all become environment variables (an entry of ``envFrom``)."""
+
+    name: str
+    reference: str
+    """The field that refers to one of its keys: ``configMapKeyRef`` or ``secretKeyRef``."""
+    prefix: str
+
+    @classmethod
+    def of(cls, manifest: Json) -> Self:
+        """From an entry of ``envFrom``."""
+        reference = "secretKeyRef" if "secretRef" in manifest else "configMapKeyRef"
+        found = manifest.get("secretRef") or manifest.get("configMapRef") or {}
+        return cls(str(found.get("name", "?")), reference, str(manifest.get("prefix") or ""))
+
+    def key(self, variable: str) -> str | None:
+        """The key that would become this variable; None when none can."""
+        return variable.removeprefix(self.prefix) if variable.startswith(self.prefix) and variable != self.prefix else None
+
+
+@dataclass(frozen=True)
 class Container:
     """One of the pod's ordinary containers."""
 
@@ -69,8 +89,7 @@ class Container:
     image: str
     env: tuple[Mapping[str, Any], ...] | None
     """None when the field is absent: a JSON patch must then create it."""
-    env_from: tuple[str, ...]
-    """The names of ConfigMaps and Secrets, for messages."""
+    env_from: tuple[EnvSource, ...]
     mounts: tuple[Mapping[str, Any], ...] | None
 
     @classmethod
@@ -82,7 +101,7 @@ class Container:
             name=str(manifest.get("name", "")),
             image=str(manifest.get("image", "")),
             env=None if env is None else tuple(env),
-            env_from=tuple(_source(source) for source in manifest.get("envFrom") or ()),
+            env_from=tuple(EnvSource.of(source) for source in manifest.get("envFrom") or ()),
             mounts=None if mounts is None else tuple(mounts),
         )
 
@@ -91,10 +110,10 @@ class Container:
         """The names of its environment variables (those of ``envFrom`` cannot be known)."""
         return frozenset(variable.get("name", "") for variable in self.env or ())
 
-
-def _source(source: Json) -> str:
-    reference = source.get("configMapRef") or source.get("secretRef") or {}
-    return str(reference.get("name", "?"))
+    def value(self, variable: str) -> str | None:
+        """The value of a variable that is written in the pod; the last counts, as for the kubelet."""
+        found = [item.get("value") for item in self.env or () if item.get("name") == variable]
+        return found[-1] if found else None
 
 
 @dataclass(frozen=True)
@@ -109,6 +128,10 @@ class Pod:
     containers: tuple[Container, ...]
     has_init_containers: bool
     volumes: tuple[str, ...] | None
+    ports: frozenset[int]
+    """Those that containers of the pod say they listen on (init containers can be sidecars, too)."""
+    host_network: bool
+    dns_policy: str
     runs_as_root: bool
     """The pod's security context makes every container that says nothing else run as root, ours too."""
 
@@ -125,6 +148,9 @@ class Pod:
             containers=tuple(Container.of(index, item) for index, item in enumerate(spec.get("containers") or ())),
             has_init_containers=first is not None,
             volumes=None if volumes is None else tuple(volume.get("name", "") for volume in volumes),
+            ports=frozenset(_ports([*(spec.get("containers") or ()), *(first or ())])),
+            host_network=bool(spec.get("hostNetwork")),
+            dns_policy=str(spec.get("dnsPolicy") or "ClusterFirst"),
             runs_as_root=(spec.get("securityContext") or {}).get("runAsUser") == 0,
         )
 
@@ -137,3 +163,9 @@ class Pod:
         """The OAuthApps that the annotation narrows the pod to; empty: all of the namespace."""
         words = (self.annotation(names.APPS_ANNOTATION) or "").split(",")
         return tuple(word.strip() for word in words if word.strip())
+
+
+def _ports(containers: list[Json]) -> Iterator[int]:
+    for container in containers:
+        for port in container.get("ports") or ():
+            yield int(port.get("containerPort", 0))

@@ -26,17 +26,17 @@ def variables(pairs: Iterable[tuple[str, str | None]]) -> list[Json]:
     return [{"name": name, "value": literal(value)} for name, value in pairs if value is not None]
 
 
-def sidecar(pod: Pod, settings: Settings) -> Json:
+def sidecar(pod: Pod, settings: Settings, port: int) -> Json:
     """The native sidecar: an init container that stays, first in the list, so that Cube starts when it answers."""
     container: Json = {
         "name": layout.SIDECAR,
         "image": settings.image,
         "restartPolicy": "Always",
         "command": ["cube-oauth", "resolver"],
-        "env": _environment(pod, settings),
-        "ports": [{"name": "cube-oauth", "containerPort": layout.HEALTH_PORT, "protocol": "TCP"}],
-        "startupProbe": _probe(period=1, failures=60),
-        "livenessProbe": _probe(period=10, failures=6),
+        "env": _environment(pod, settings, port),
+        "ports": [{"name": "cube-oauth", "containerPort": port, "protocol": "TCP"}],
+        "startupProbe": _probe(port, period=1, failures=60),
+        "livenessProbe": _probe(port, period=10, failures=6),
         "resources": {"requests": dict(settings.requests), "limits": dict(settings.limits)},
         "securityContext": _security(pod, settings),
         "volumeMounts": [
@@ -49,7 +49,7 @@ def sidecar(pod: Pod, settings: Settings) -> Json:
     return container
 
 
-def _environment(pod: Pod, settings: Settings) -> list[Json]:
+def _environment(pod: Pod, settings: Settings, port: int) -> list[Json]:
     return variables(
         (
             ("CUBE_OAUTH_SOCKET", layout.SOCKET),
@@ -59,15 +59,15 @@ def _environment(pod: Pod, settings: Settings) -> list[Json]:
             ("CUBE_OAUTH_TOKEN_FILE", layout.TOKEN_FILE),
             ("CUBE_OAUTH_APPS", ",".join(pod.wanted_apps) or None),
             ("CUBE_OAUTH_OUTAGE_SECONDS", str(settings.outage_seconds)),
-            ("CUBE_OAUTH_LISTEN", layout.HEALTH_ADDRESS),
+            ("CUBE_OAUTH_LISTEN", f"0.0.0.0:{port}"),
             ("CUBE_OAUTH_LOG_LEVEL", settings.log_level),
         )
     )
 
 
-def _probe(*, period: int, failures: int) -> Json:
+def _probe(port: int, *, period: int, failures: int) -> Json:
     """By HTTP, not by ``exec``: a Python process for each probe would cost more than the sidecar itself."""
-    return {"httpGet": {"path": "/healthz", "port": layout.HEALTH_PORT}, "periodSeconds": period, "failureThreshold": failures}
+    return {"httpGet": {"path": "/healthz", "port": port}, "periodSeconds": period, "failureThreshold": failures}
 
 
 def _security(pod: Pod, settings: Settings) -> Json:

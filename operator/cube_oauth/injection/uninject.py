@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cube_oauth.injection import layout
-from cube_oauth.injection.facts import NODE_OPTIONS, Container, Json, Pod
-from cube_oauth.injection.inject import ALLOWED_VARIABLES, MOVED_NODE_OPTIONS, PREFIX, REQUIRE
-from cube_oauth.injection.jsonpatch import Operation, remove, remove_items, replace
+from cube_oauth.injection import layout, node_options
+from cube_oauth.injection.checks import ALLOWED_VARIABLES, PREFIX
+from cube_oauth.injection.facts import Container, Json, Pod
+from cube_oauth.injection.jsonpatch import Operation, remove, remove_items
 from cube_oauth.resources import names
 
 if TYPE_CHECKING:
@@ -55,25 +55,13 @@ def _container(container: Container) -> list[Operation]:
 def _environment(env: Variables, *path: str | int) -> list[Operation]:
     """The variables of ours gone, and NODE_OPTIONS as it was: what stands before ours was there before."""
     begin = [variable["name"] for variable in env].index(layout.SOCKET_VARIABLE)
-    former, added = env[:begin], env[begin:]
-    ours = _names(added)
-    gone = [begin + index for index, variable in enumerate(added) if variable["name"] in ours]
-    return [*_former_node_options(former, *path), *remove_items(gone, len(env), *path)]
-
-
-def _former_node_options(former: Variables, *path: str | int) -> list[Operation]:
-    """It was moved, or ours was appended to it."""
-    operations = []
-    for index, variable in enumerate(former):
-        if variable["name"] == MOVED_NODE_OPTIONS:
-            operations.append(replace(NODE_OPTIONS, *path, index, "name"))
-        elif variable["name"] == NODE_OPTIONS and str(variable.get("value", "")).endswith(REQUIRE):
-            operations.append(replace(variable["value"].removesuffix(REQUIRE).rstrip(), *path, index, "value"))
-    return operations
+    ours = _names(env[begin:])
+    gone = [begin + index for index, variable in enumerate(env[begin:]) if variable["name"] in ours]
+    return [*node_options.restored(env[:begin], *path), *remove_items(gone, len(env), *path)]
 
 
 def _names(added: Variables) -> set[str]:
     """Which of the variables from ours on are ours."""
     account = {name for variable in added if variable["name"] == layout.ACCOUNT_VARIABLE for name in variable["value"].split(",")}
     prefixed = {variable["name"] for variable in added if variable["name"].startswith(PREFIX)} - ALLOWED_VARIABLES
-    return account | prefixed | {NODE_OPTIONS}
+    return account | prefixed | {node_options.NODE_OPTIONS}

@@ -29,6 +29,8 @@ USERNAME_CLAIM_ANNOTATION = f"{GROUP}/username-claim"
 ISSUER_ANNOTATION = f"{GROUP}/issuer"
 CONTAINER_ANNOTATION = f"{GROUP}/container"
 APPS_ANNOTATION = f"{GROUP}/apps"
+HEALTH_PORT_ANNOTATION = f"{GROUP}/health-port"
+"""The port at which the kubelet asks the sidecar, when the usual one is taken."""
 INJECTED_ANNOTATION = f"{GROUP}/injected"
 """Written by the injector: the contract's version and the sidecar's image, so that old sidecars can be found."""
 

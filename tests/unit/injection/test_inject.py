@@ -5,6 +5,7 @@
 
 import copy
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +13,11 @@ import pytest
 import yaml
 
 from cube_oauth.injection import layout
+from cube_oauth.injection.checks import Reason
 from cube_oauth.injection.facts import App, Settings
-from cube_oauth.injection.inject import REQUIRE, Reason, inject
+from cube_oauth.injection.inject import inject
 from cube_oauth.injection.jsonpatch import apply
+from cube_oauth.injection.node_options import REQUIRE
 from cube_oauth.injection.uninject import uninject
 
 CASES = Path(__file__).resolve().parents[2] / "cases" / "injection"
@@ -31,8 +34,8 @@ def pod(*containers, annotations=None, **spec):
     }
 
 
-def injected(manifest, settings=SETTINGS, apps=(TRINO,)):
-    outcome = inject(manifest, settings, apps)
+def injected(manifest, settings=SETTINGS, apps=(TRINO,), **how):
+    outcome = inject(manifest, settings, apps, **how)
     assert outcome.refusal is None, outcome.refusal
     return apply(manifest, outcome.patch), outcome
 
@@ -136,6 +139,11 @@ def test_an_annotation_that_names_no_container_is_refused():
 # --- refusals
 
 
+def test_every_reason_is_explained():
+    page = (CASES.parents[2] / "docs" / "injection.md").read_text()
+    assert [reason for reason in Reason if f"`{reason}`" not in page] == []
+
+
 def test_two_apps_with_one_data_source_are_both_named():
     sentence = refusal(pod(), Reason.DATA_SOURCE_TWICE, [TRINO, App("other", "trino")])
     assert "OAuthApps other and trino both have data source trino" in sentence
@@ -176,6 +184,54 @@ def test_a_name_that_injection_needs_is_not_overwritten(manifest):
     assert "rename or remove it" in refusal(manifest, Reason.NAME_TAKEN)
 
 
+def test_a_container_of_the_sidecars_name_is_refused():
+    manifest = pod({"name": "cube", "image": "cubejs/cube"}, {"name": layout.SIDECAR})
+    assert "container of a name that injection needs" in refusal(manifest, Reason.NAME_TAKEN)
+
+
+@pytest.mark.parametrize(
+    ("spec", "wanted"),
+    [
+        ({"hostNetwork": True}, "ClusterFirstWithHostNet"),
+        ({"hostNetwork": True, "dnsPolicy": "ClusterFirst"}, "ClusterFirstWithHostNet"),
+        ({"dnsPolicy": "Default"}, "ClusterFirst"),
+    ],
+)
+def test_a_pod_that_would_not_find_the_broker_is_refused(spec, wanted):
+    assert f"set dnsPolicy: {wanted}" in refusal(pod(**spec), Reason.BROKER_UNRESOLVABLE)
+    injected(pod(**spec), replace(SETTINGS, broker_url="https://broker.example.com"))
+
+
+@pytest.mark.parametrize("kind", ["containers", "initContainers"])
+def test_a_port_that_another_container_has_is_refused_until_another_is_chosen(kind):
+    manifest = pod({"name": "cube", "image": "cubejs/cube"})
+    manifest["spec"].setdefault(kind, []).append({"name": "exporter", "ports": [{"containerPort": layout.HEALTH_PORT}]})
+    sentence = refusal(manifest, Reason.PORT_UNUSABLE)
+    assert "cubeoauth.dev/health-port must choose another port" in sentence
+    assert "9102" in sentence
+    manifest["metadata"]["annotations"] = {"cubeoauth.dev/health-port": "9103"}
+    after, _ = injected(manifest)
+    assert sidecar(after)["ports"][0]["containerPort"] == sidecar(after)["livenessProbe"]["httpGet"]["port"] == 9103
+    assert {"name": "CUBE_OAUTH_LISTEN", "value": "0.0.0.0:9103"} in sidecar(after)["env"]
+
+
+@pytest.mark.parametrize("port", ["80", "65536", "http"])
+def test_a_port_that_the_sidecar_cannot_have_is_refused(port):
+    manifest = pod(annotations={"cubeoauth.dev/health-port": port})
+    assert f"from 1024 to 65535; it is {port}" in refusal(manifest, Reason.PORT_UNUSABLE)
+
+
+def test_pre_aggregations_for_everybody_are_warned_about():
+    _, outcome = injected(pod({"name": "cube", "env": [{"name": "CUBEJS_ROLLUP_ONLY", "value": "true"}]}))
+    assert any("built as the service account" in warning for warning in outcome.warnings)
+
+
+@pytest.mark.parametrize("path", sorted(CASES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_warning_is_short_enough_to_arrive_whole(path):
+    before, *_ = yaml.safe_load_all(path.read_text())
+    assert all(len(warning) <= 256 for how in (True, False) for warning in injected(before, offline=how)[1].warnings)
+
+
 # --- NODE_OPTIONS and other variables
 
 
@@ -208,8 +264,46 @@ def test_node_options_from_elsewhere_are_expanded_by_the_kubelet():
     assert names.index("CUBE_OAUTH_NODE_OPTIONS") < names.index("NODE_OPTIONS")
 
 
-def test_node_options_that_may_be_in_env_from_are_warned_about():
-    _, outcome = injected(pod({"name": "cube", "envFrom": [{"configMapRef": {"name": "settings"}}]}))
+def kubelet(env, present):
+    """``makeEnvironmentVariables`` of the kubelet (pkg/kubelet/kubelet_pods.go), for what is at stake here."""
+    found = {}
+    for item in env:
+        if reference := next(iter(item.get("valueFrom", {}).values()), None):
+            if (reference["name"], reference["key"]) not in present:
+                assert reference["optional"]
+                continue
+            found[item["name"]] = present[reference["name"], reference["key"]]
+        else:
+            found[item["name"]] = re.sub(r"\$\((\w+)\)", lambda match: found.get(match[1], match[0]), item["value"])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("present", "options"),
+    [
+        ({}, f" {REQUIRE}"),
+        ({("settings", "NODE_OPTIONS"): "--a"}, f"--a {REQUIRE}"),
+        ({("settings", "NODE_OPTIONS"): "--a", ("more", "OPTIONS"): "--b"}, f"--b {REQUIRE}"),
+    ],
+    ids=["absent", "in one source", "in both: the last counts"],
+)
+def test_node_options_of_env_from_are_kept_wherever_they_are(present, options):
+    sources = [{"configMapRef": {"name": "settings"}}, {"secretRef": {"name": "more"}, "prefix": "NODE_"}]
+    after, outcome = injected(pod({"name": "cube", "envFrom": sources}), apps=())
+    assert kubelet(after["spec"]["containers"][0]["env"], present)["NODE_OPTIONS"] == options
+    assert not any("NODE_OPTIONS" in warning for warning in outcome.warnings)
+
+
+def test_a_source_whose_prefix_cannot_make_node_options_is_not_asked():
+    after, _ = injected(pod({"name": "cube", "envFrom": [{"configMapRef": {"name": "x"}, "prefix": "CUBEJS_"}]}))
+    assert variables(after)["NODE_OPTIONS"] == REQUIRE
+
+
+def test_offline_node_options_that_may_be_in_env_from_are_warned_about():
+    """Server-side apply refuses two variables of one name."""
+    after, outcome = injected(pod({"name": "cube", "envFrom": [{"configMapRef": {"name": "settings"}}]}), offline=True)
+    names = [item["name"] for item in after["spec"]["containers"][0]["env"]]
+    assert len(names) == len(set(names))
     assert any("settings" in warning and "NODE_OPTIONS" in warning for warning in outcome.warnings)
 
 
