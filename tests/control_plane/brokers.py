@@ -44,6 +44,8 @@ items:
   rules:
   - {apiGroups: [cubeoauth.dev], resources: [oauthapps, usercredentials], verbs: [list, watch]}
   - {apiGroups: [cubeoauth.dev], resources: [usercredentials/status], verbs: [patch]}
+  - {apiGroups: [apps], resources: [replicasets], verbs: [get]}
+  - {apiGroups: [events.k8s.io], resources: [events], verbs: [create]}
 - apiVersion: rbac.authorization.k8s.io/v1
   kind: RoleBinding
   metadata: {name: broker, namespace: TENANT}

@@ -1,8 +1,6 @@
 """The broker against a real API server: real TokenReviews, real watches, its own rights only."""
 
 import asyncio
-import base64
-import json
 import logging
 import os
 import sys
@@ -10,7 +8,6 @@ from datetime import timedelta
 
 import pytest
 
-from cube_oauth import cli
 from cube_oauth.broker import files
 from cube_oauth.kube.api import OAUTH_APPS, USER_CREDENTIALS
 from cube_oauth.resources.keyring import Keyring, binding
@@ -256,150 +253,3 @@ async def test_the_process_ends_in_order_when_it_is_told_to(tenant, tmp_path, mo
     finally:
         if process.returncode is None:
             process.kill()
-
-
-# --- the webhook
-
-
-def webhook(broker, tenant):
-    return {
-        "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": "MutatingWebhookConfiguration",
-        "metadata": {"name": f"inject-{tenant.namespace}"},
-        "webhooks": [
-            {
-                "name": "inject.cubeoauth.dev",
-                "clientConfig": {"url": broker.webhook, "caBundle": base64.b64encode(broker.ca.encode()).decode()},
-                "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}],
-                "objectSelector": {"matchLabels": {"cubeoauth.dev/inject": "true"}},
-                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": tenant.namespace}},
-                "failurePolicy": "Fail",
-                "sideEffects": "None",
-                "admissionReviewVersions": ["v1"],
-            }
-        ],
-    }
-
-
-@pytest.fixture
-def admitted(broker, tenant, kubectl):
-    """Create a pod through the API server: (manifest as stored, or None; what kubectl said)."""
-    configuration = webhook(broker, tenant)
-    kubectl("apply", "-f", "-", input=json.dumps(configuration))
-
-    async def create(manifest, *flags):
-        arguments = ("create", "-n", tenant.namespace, "-f", "-", "-o", "json", *flags)
-        answer = await asyncio.to_thread(kubectl, *arguments, input=json.dumps(manifest), check=False)
-        return (json.loads(answer.stdout) if answer.returncode == 0 else None), answer.stderr
-
-    async def settled():
-        """The API server reads webhook configurations with a delay."""
-
-        async def injects():
-            made, _ = await create(cube_pod("probe"), "--dry-run=server")
-            return made and "initContainers" in made["spec"]
-
-        await eventually(injects)
-
-    create.settled = settled
-    yield create
-    kubectl("delete", "mutatingwebhookconfiguration", configuration["metadata"]["name"])
-
-
-def cube_pod(name, *containers, annotations=None):
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, "labels": {"cubeoauth.dev/inject": "true"}, "annotations": annotations or {}},
-        "spec": {
-            "containers": [*containers]
-            or [{"name": "cube", "image": "cubejs/cube", "env": [{"name": "NODE_OPTIONS", "value": "--a"}]}]
-        },
-    }
-
-
-def by_name(items):
-    return {item["name"]: item for item in items}
-
-
-async def test_a_labelled_pod_comes_out_injected(tenant, broker, admitted):
-    await tenant.app(serviceAccount={"secretRef": {"name": "service"}, "env": {"CUBEJS_DB_PASS": "password"}})
-    await admitted.settled()
-    made, said = await admitted(cube_pod("cube"))
-    assert made, said
-    sidecar = made["spec"]["initContainers"][0]
-    assert (sidecar["name"], sidecar["restartPolicy"]) == ("cube-oauth-resolver", "Always")
-    assert by_name(sidecar["env"])["CUBE_OAUTH_CA"]["value"] == broker.ca
-    cube = made["spec"]["containers"][0]
-    env = by_name(cube["env"])
-    assert env["NODE_OPTIONS"]["value"] == "--a --require=/run/cube-oauth/hook.cjs"
-    assert env["CUBEJS_DB_PASS"]["valueFrom"]["secretKeyRef"] == {"name": "service", "key": "password"}
-    assert made["metadata"]["annotations"]["cubeoauth.dev/injected"] == "v1 registry.example/cube-oauth:1"
-    assert 'cube_oauth_broker_admissions_total{reason="Injected"}' in await broker.metrics()
-
-
-async def test_the_sidecar_gets_no_token_for_the_kubernetes_api(tenant, admitted):
-    await admitted.settled()
-    made, said = await admitted(cube_pod("cube"))
-    assert made, said
-    sidecar = by_name(made["spec"]["initContainers"][0]["volumeMounts"])
-    assert set(sidecar) == {"cube-oauth", "cube-oauth-token"}
-    cube = by_name(made["spec"]["containers"][0]["volumeMounts"])
-    assert any(name.startswith("kube-api-access-") for name in cube), "the premise: Cube has one"
-    assert "cube-oauth-token" not in cube
-
-
-async def test_injecting_an_injected_pod_changes_nothing(tenant, broker, admitted):
-    await admitted.settled()
-    made, said = await admitted(cube_pod("one"))
-    assert made, said
-    copy = {**made, "metadata": {**cube_pod("two")["metadata"], "annotations": made["metadata"]["annotations"]}}
-    again, said = await admitted(copy)
-    assert again, said
-    assert again["spec"] == made["spec"]
-
-
-async def test_a_refusal_reaches_the_person_as_a_sentence(tenant, admitted):
-    await admitted.settled()
-    made, said = await admitted(cube_pod("cube", {"name": "a", "image": "x"}, {"name": "b", "image": "y"}))
-    assert made is None
-    assert (
-        "annotation cubeoauth.dev/container is needed, because it is not obvious which container is Cube; choose one of: a, b"
-        in said
-    )
-
-
-async def test_a_warning_reaches_the_person(tenant, app, admitted):
-    await admitted.settled()
-    container = {"name": "cube", "image": "x", "envFrom": [{"configMapRef": {"name": "settings"}}]}
-    made, said = await admitted(cube_pod("cube", container))
-    assert made
-    assert "Warning: container cube: if envFrom (settings) has NODE_OPTIONS" in said
-
-
-async def test_restricted_pod_security_accepts_the_sidecar(tenant, admitted, kubectl):
-    await admitted.settled()
-    kubectl("label", "namespace", tenant.namespace, "pod-security.kubernetes.io/enforce=restricted")
-    security = {"runAsNonRoot": True, "runAsUser": 1000, "allowPrivilegeEscalation": False}
-    security |= {"capabilities": {"drop": ["ALL"]}, "seccompProfile": {"type": "RuntimeDefault"}}
-    made, said = await admitted(cube_pod("cube", {"name": "cube", "image": "x", "securityContext": security}))
-    assert made, said
-    assert made["spec"]["initContainers"][0]["name"] == "cube-oauth-resolver"
-
-
-async def test_what_the_plugin_writes_is_what_the_webhook_would_have_made(tenant, broker, admitted, kubectl, tmp_path, capsys):
-    await admitted.settled()
-    (tmp_path / "ca.pem").write_text(broker.ca)
-    (tmp_path / "pod.json").write_text(json.dumps(cube_pod("cube")))
-    arguments = ["--image", "registry.example/cube-oauth:1", "--broker-url", "https://co-broker.cube-oauth.svc:8443"]
-    assert cli.main(["inject", "-f", str(tmp_path / "pod.json"), *arguments, "--ca-file", str(tmp_path / "ca.pem")]) == 0
-    offline = capsys.readouterr().out
-    flags = ("-n", tenant.namespace, "--dry-run=server", "--validate=strict", "-o", "json", "-f", "-")
-    spec = json.loads(kubectl("create", *flags, input=offline).stdout)["spec"]
-    made, said = await admitted(cube_pod("cube"), "--dry-run=server")
-    assert made, said
-    token = by_name(made["spec"]["volumes"]).keys() - by_name(spec["volumes"]).keys()
-    assert all(name.startswith("kube-api-access-") for name in token), "only the API server's random name may differ"
-    assert [container["name"] for container in spec["initContainers"]] == ["cube-oauth-resolver"]
-    assert spec["initContainers"] == made["spec"]["initContainers"]
-    assert spec["containers"][0]["env"] == made["spec"]["containers"][0]["env"]

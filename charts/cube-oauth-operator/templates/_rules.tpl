@@ -23,6 +23,13 @@
 - apiGroups: [cubeoauth.dev]
   resources: [usercredentials/status]
   verbs: [patch]
+# what became of a pod is told to its Deployment
+- apiGroups: [apps]
+  resources: [replicasets]
+  verbs: [get]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create]
 {{- end }}
 
 {{- define "cube-oauth.tenantRules.portal" -}}

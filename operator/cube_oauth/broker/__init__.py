@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import platform
 from typing import TYPE_CHECKING, Any
 
 from cube_oauth import health
@@ -13,6 +14,7 @@ from cube_oauth.broker.callers import Reviewer
 from cube_oauth.broker.changes import EVERYBODY, Changes
 from cube_oauth.broker.demand import Demand
 from cube_oauth.broker.metrics import Metrics
+from cube_oauth.broker.owners import Owners
 from cube_oauth.broker.service import Service
 from cube_oauth.broker.settings import BrokerSettings
 from cube_oauth.broker.web import Api
@@ -53,7 +55,8 @@ class Broker:
         self._demand = Demand(kube)
         service = Service(self._world, access, self._demand, self._metrics)
         self._api = Api(service, Reviewer(kube), self._changes, certificate, self._metrics)
-        admission = Admission(self._world, settings.sidecar, certificate, self._metrics)
+        self._owners = Owners(kube, platform.node())
+        admission = Admission(self._world, settings.sidecar, certificate, self._metrics, self._owners)
         self._webhook = Webhook(handlers.registry(admission), certificate, settings.listen_webhook)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -74,6 +77,7 @@ class Broker:
         return [
             *(mirror.run() for mirror in self._world.mirrors),
             self._demand.run(),
+            self._owners.run(),
             files.follow(self._certificate, self._certificate_changed),
             files.follow(self._access, self._ring_changed),
             self._webhook.run(stop),

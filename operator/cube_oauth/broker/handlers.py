@@ -27,10 +27,10 @@ def registry(admission: Admission) -> kopf.OperatorRegistry:
         return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
 
     @kopf.on.mutate("", "v1", "pods", id=WEBHOOK, operations=["CREATE"], labels={INJECT_LABEL: "true"}, registry=made)
-    def pod(*, body: kopf.Body, namespace: str | None, patch: kopf.Patch, warnings: list[str], **_: Any) -> None:
+    def pod(*, body: kopf.Body, namespace: str | None, dryrun: bool, patch: kopf.Patch, warnings: list[str], **_: Any) -> None:
         manifest: dict[str, Any] = dict(body)
         try:
-            injection = admission.review(manifest, namespace or "")
+            injection = admission.review(manifest, namespace or "", dry_run=dryrun)
         except NotReadyError as error:
             raise kopf.AdmissionError(str(error), code=UNAVAILABLE) from error
         if injection.refusal:

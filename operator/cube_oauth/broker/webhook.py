@@ -1,23 +1,26 @@
-"""The webhook's server: kopf's, with our certificate, in our event loop."""
+"""The webhook's server, for kopf's admission: our certificate, our event loop, one review for each connection.
+
+An API server keeps a connection for as long as it is let, even to a replica that has left the Service. A review that is sent while
+that replica closes it is lost, and with it the pod; so every answer closes its connection.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
 import kopf
+from aiohttp import web
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from cube_oauth.broker.files import Certificate
 
-NEVER = 10 * 365 * 86400.0
-"""Seconds between kopf's own looks at the certificate: it would restart its server, and a pod created meanwhile would be refused.
-We load a new certificate into the same TLS context instead."""
+MAX_REVIEW_BYTES = 4 * 1024 * 1024
+"""The API server stores no object of more than about 1.5 MiB."""
 
 
 class Webhook:
@@ -27,21 +30,14 @@ class Webhook:
         self.serving = asyncio.Event()
         self._registry = registry
         self._end = asyncio.Event()
-        self._server = kopf.WebhookServer(
-            addr=address[0],
-            port=address[1],
-            context=certificate.context,
-            certfile=certificate.cert,
-            pkeyfile=certificate.key,
-            file_check_interval=NEVER,
-        )
+        self._certificate = certificate
+        self._address = address
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until ``end``; kopf then cancels every task of the loop that is younger than itself.
 
         It takes the process's signals for itself; they are taken back for ``stop``.
         """
-        logging.getLogger("aiohttp.access").setLevel(logging.WARNING)  # kopf's server tells of each request
         ready = asyncio.Event()
         operator = asyncio.create_task(
             kopf.operator(
@@ -75,7 +71,25 @@ class Webhook:
         return settings
 
     async def _serve(self, function: Any) -> AsyncIterator[Any]:
-        async with self._server as server:
-            async for client_config in server(function):
-                self.serving.set()
-                yield client_config
+        """A server as kopf wants it: it passes on reviews and yields where it is (which nobody needs, the chart knows)."""
+        runner = web.AppRunner(_application(function), access_log=None)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, *self._address, ssl_context=self._certificate.context).start()
+            self.serving.set()
+            yield {}
+            await asyncio.Event().wait()
+        finally:
+            await runner.cleanup()
+
+
+def _application(function: Any) -> web.Application:
+    async def answer(request: web.Request) -> web.Response:
+        review = await function(await request.json(), webhook=request.match_info["id"], headers=dict(request.headers))
+        response = web.json_response(review)
+        response.force_close()
+        return response
+
+    app = web.Application(client_max_size=MAX_REVIEW_BYTES)
+    app.router.add_post("/{id}", answer)
+    return app

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import uuid
 from collections import OrderedDict
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from cube_oauth.kube.api import EVENTS, Api, KubeError, Object
-from cube_oauth.resources.names import API_VERSION, GROUP
+from cube_oauth.kube.events import event
+from cube_oauth.resources.names import API_VERSION
 
 if TYPE_CHECKING:
     from cube_oauth.controller.clock import Clock
@@ -26,7 +26,6 @@ PACE = 0.05
 
 REMEMBERED = 10_000
 WAITING = 1_000
-LONGEST_NOTE = 1024
 
 
 class Events:
@@ -34,7 +33,7 @@ class Events:
 
     def __init__(self, api: Api, identity: str, clock: Clock, *, pace: float = PACE) -> None:
         self._api = api
-        self._identity = identity[:128]
+        self._identity = identity
         self._clock = clock
         self._pace = pace
         self._waiting: asyncio.Queue[Object] = asyncio.Queue(WAITING)
@@ -66,24 +65,13 @@ class Events:
             self._told.popitem(last=False)
         if (told and told + QUIET > now) or self._waiting.full():
             return
+        regarding = {
+            "apiVersion": API_VERSION,
+            "kind": kind,
+            "namespace": meta.namespace,
+            "name": meta.name,
+            "uid": meta.uid,
+        }
         self._waiting.put_nowait(
-            {
-                "apiVersion": "events.k8s.io/v1",
-                "kind": "Event",
-                "metadata": {"name": f"{meta.name[:200]}.{uuid.uuid4().hex[:16]}", "namespace": meta.namespace},
-                "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-                "type": kind_of_event,
-                "reason": reason,
-                "action": reason,
-                "note": note[:LONGEST_NOTE],
-                "regarding": {
-                    "apiVersion": API_VERSION,
-                    "kind": kind,
-                    "namespace": meta.namespace,
-                    "name": meta.name,
-                    "uid": meta.uid,
-                },
-                "reportingController": f"{GROUP}/controller",
-                "reportingInstance": self._identity,
-            }
+            event(regarding, kind_of_event, reason, note, now=now, process="controller", identity=self._identity)
         )
