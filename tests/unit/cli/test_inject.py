@@ -186,7 +186,7 @@ items:
 
 
 @settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     phases=[Phase.generate],  # each example runs two commands: shrinking one would take minutes
     suppress_health_check=[HealthCheck.function_scoped_fixture],
