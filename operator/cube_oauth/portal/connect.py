@@ -50,6 +50,7 @@ def endpoints_of_status(app: OAuthApp) -> Endpoints:
         token_url=status.token_url,
         issuer=status.issuer,
         scopes=tuple(status.scopes or ()),
+        scope_separator=app.spec.scope_separator.text,
         authorization_parameters=status.authorization_parameters or {},
         iss_required=status.issuer_in_answers is True,
     )

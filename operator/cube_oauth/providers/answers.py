@@ -57,7 +57,7 @@ class TokenAnswer:
     """What was granted; empty when the provider does not say it, which means: what was asked for."""
     token_type: str = "Bearer"  # noqa: S105 - a type
     said: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """Every field that is no token, as it came (Snowflake: ``username``)."""
+    """Every other field and the lifetimes, as they came (Snowflake: ``username``)."""
 
 
 def lifetime(value: object, longest: timedelta = LONGEST_LIFETIME) -> timedelta | None:
@@ -121,10 +121,10 @@ def _token(value: object) -> SecretStr | None:
     return SecretStr(text) if text and _TOKEN.fullmatch(text) else None
 
 
-def _scopes(value: object) -> tuple[str, ...]:
+def _scopes(value: object, separator: str) -> tuple[str, ...]:
     if isinstance(value, list):
         return tuple(scope for scope in value if isinstance(scope, str))
-    return tuple((_text(value) or "").split())
+    return tuple((_text(value) or "").replace(separator, " ").split())
 
 
 def _refresh_lifetime(found: dict[str, Any]) -> timedelta | None:
@@ -142,7 +142,7 @@ def refuse(answer: HTTPAnswer) -> None:
     raise error(sort(answer.status, code, _text(found.get("error_description"))), retry_after=answer.retry_after)
 
 
-def token_answer(answer: HTTPAnswer) -> TokenAnswer:
+def token_answer(answer: HTTPAnswer, scope_separator: str = " ") -> TokenAnswer:
     """The tokens in an answer. Raises ProviderError when there are none.
 
     An access token in a 2xx answer counts, whatever else is beside it: a rotated refresh token must not be lost.
@@ -158,16 +158,17 @@ def token_answer(answer: HTTPAnswer) -> TokenAnswer:
         id_token=_token(found.get("id_token")),
         expires_in=lifetime(found.get("expires_in")),
         refresh_token_expires_in=_refresh_lifetime(found),
-        scopes=_scopes(found.get("scope")),
+        scopes=_scopes(found.get("scope"), scope_separator),
         token_type=_text(found.get("token_type")) or "Bearer",
-        said={name: value for name, value in found.items() if name not in _TOKENS},
+        said={name: value for name, value in found.items() if name not in (*_TOKENS, "scope")},
     )
 
 
 def stored(answer: TokenAnswer) -> SecretStr:
     """An answer as text, for ``restored``; with its tokens, so it is to be sealed."""
     tokens = {name: getattr(answer, name) for name in _TOKENS}
-    return SecretStr(json.dumps({**answer.said, **{name: token.get_secret_value() for name, token in tokens.items() if token}}))
+    said = {**answer.said, "scope": list(answer.scopes)}
+    return SecretStr(json.dumps({**said, **{name: token.get_secret_value() for name, token in tokens.items() if token}}))
 
 
 def restored(text: SecretStr) -> TokenAnswer:

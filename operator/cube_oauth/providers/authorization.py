@@ -131,7 +131,7 @@ def authorization_url(
     if code_verifier:
         challenge = create_s256_code_challenge(code_verifier.get_secret_value())
         own |= {"code_challenge": challenge, "code_challenge_method": "S256"}
-    scope = " ".join(endpoints.scopes)
+    scope = endpoints.scope_separator.join(endpoints.scopes)
     return str(prepare_grant_uri(url, client_id, "code", redirect_uri, scope, state, **own))
 
 

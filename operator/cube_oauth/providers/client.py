@@ -5,8 +5,9 @@ authlib prepares the requests, aiohttp carries them. Nothing is stored and nothi
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 from authlib.oauth2.rfc6749.parameters import prepare_token_request
 from authlib.oauth2.rfc7009 import prepare_revoke_token_request
@@ -28,6 +29,7 @@ from cube_oauth.providers.errors import (
     sort,
 )
 from cube_oauth.providers.transport import Transport
+from cube_oauth.resources.oauthapp import RequestFormat
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -137,7 +139,7 @@ class ProviderClient:
         within: timedelta | None = None,
     ) -> TokenAnswer:
         """A token for the client itself (RFC 6749, section 4.4), for the scopes of ``endpoints``."""
-        body = _form("client_credentials", parameters or {}, scope=" ".join(endpoints.scopes))
+        body = _form("client_credentials", parameters or {}, scope=endpoints.scope_separator.join(endpoints.scopes))
         return await self._token(endpoints, client, body, within)
 
     async def revoke(self, endpoints: Endpoints, client: ClientCredentials, token: SecretStr, hint: str = "refresh_token") -> None:
@@ -201,4 +203,8 @@ class ProviderClient:
         return await self._transport.post(url, signed, headers, within)
 
     async def _token(self, endpoints: Endpoints, client: ClientCredentials, body: str, within: timedelta | None) -> TokenAnswer:
-        return token_answer(await self._post(endpoints, client, endpoints.token_url, body, within))
+        headers, signed = authenticated(endpoints, client, endpoints.token_url, body)
+        if endpoints.request_format is RequestFormat.JSON:
+            headers["Content-Type"], signed = "application/json", json.dumps(dict(parse_qsl(signed, keep_blank_values=True)))
+        answer = await self._transport.post(endpoints.token_url, signed, headers, within)
+        return token_answer(answer, endpoints.scope_separator)

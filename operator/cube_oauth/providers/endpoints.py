@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cube_oauth.providers.errors import ENDPOINT_MISSING, SUBJECT_ENDPOINT_MISSING, error
 from cube_oauth.providers.presets import PRESETS, SUBJECTS, rendered_parameters
-from cube_oauth.resources.oauthapp import ClientAuthentication, SubjectSource
+from cube_oauth.resources.oauthapp import ClientAuthentication, RequestFormat, SubjectSource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,6 +46,8 @@ class Endpoints:
     jwks_url: str | None = None
     client_authentication: ClientAuthentication = ClientAuthentication.BASIC
     scopes: tuple[str, ...] = ()
+    scope_separator: str = " "
+    request_format: RequestFormat = RequestFormat.FORM
     authorization_parameters: Mapping[str, str] = field(default_factory=dict)
     token_parameters: Mapping[str, str] = field(default_factory=dict)
     refresh_parameters: Mapping[str, str] = field(default_factory=dict)
@@ -172,6 +174,8 @@ def resolve_app(app: OAuthApp, metadata: ServerMetadata | None = None) -> Endpoi
         jwks_url=known.jwks_url or (metadata.jwks_url if metadata else None),
         client_authentication=_client_authentication(app, preset, metadata),
         scopes=tuple(app.spec.scopes) or preset.scopes,
+        scope_separator=app.spec.scope_separator.text,
+        request_format=app.spec.request_format,
         authorization_parameters={**preset.authorization_parameters, **app.spec.authorization_parameters},
         token_parameters={**preset.token_parameters, **app.spec.token_parameters},
         refresh_parameters={**preset.refresh_parameters, **app.spec.refresh_parameters},

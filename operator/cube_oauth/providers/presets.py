@@ -81,6 +81,8 @@ class ProviderPreset:
 
 PRESETS: Mapping[Preset, ProviderPreset] = {
     Preset.GENERIC: ProviderPreset("Any OAuth 2.0 or OpenID provider"),
+    Preset.OIDC: ProviderPreset("Any OpenID provider, by its issuer"),
+    Preset.OAUTH2: ProviderPreset("Any OAuth 2.0 provider, by its endpoints", scopes=()),
     Preset.TRINO: ProviderPreset("The OpenID provider in front of Trino"),
     Preset.DATABRICKS: ProviderPreset(
         "Databricks",

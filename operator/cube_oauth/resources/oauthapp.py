@@ -15,6 +15,8 @@ class Preset(StrEnum):
     """The providers whose endpoints and quirks are known (``cube_oauth/providers/presets.py`` has them)."""
 
     GENERIC = "generic"
+    OIDC = "oidc"
+    OAUTH2 = "oauth2"
     DATABRICKS = "databricks"
     SNOWFLAKE = "snowflake"
     GOOGLE = "google"
@@ -30,6 +32,25 @@ class ClientAuthentication(StrEnum):
     POST = "post"
     NONE = "none"
     PRIVATE_KEY_JWT = "private_key_jwt"
+
+
+class ScopeSeparator(StrEnum):
+    """What stands between two scopes."""
+
+    SPACE = "Space"
+    COMMA = "Comma"
+
+    @property
+    def text(self) -> str:
+        """The character."""
+        return "," if self is ScopeSeparator.COMMA else " "
+
+
+class RequestFormat(StrEnum):
+    """How the body of a request to the token endpoint is written."""
+
+    FORM = "Form"
+    JSON = "JSON"
 
 
 class SubjectSource(StrEnum):
@@ -247,6 +268,14 @@ class OAuthAppSpec(Model):
             )
         ),
     ] = []
+    scope_separator: Annotated[
+        ScopeSeparator,
+        Field(description="What stands between scopes: Space, as the RFC has it, or Comma."),
+    ] = ScopeSeparator.SPACE
+    request_format: Annotated[
+        RequestFormat,
+        Field(description="The body of requests to the token endpoint: Form, as the RFC has it, or JSON."),
+    ] = RequestFormat.FORM
     pkce: Annotated[bool, Field(description="Use PKCE with S256 (RFC 7636).")] = True
     authorization_parameters: Annotated[
         Parameters, Field(description="Extra parameters of the authorization request, such as resource or prompt.")
@@ -316,13 +345,23 @@ class OAuthApp(Model):
         Field(description="What the administrator registered at the provider."),
         rules(
             Rule(
-                "!(self.provider.name in ['generic', 'trino']) || has(self.issuerURL) || "
+                "!(self.provider.name in ['generic', 'oidc', 'oauth2', 'trino']) || has(self.issuerURL) || "
                 "(has(self.authorizationURL) && has(self.tokenURL))",
                 "spec must say where to authorize: set spec.issuerURL (endpoints are discovered there), "
                 "or both spec.authorizationURL and spec.tokenURL, or choose a preset in spec.provider.name",
             ),
             Rule(
-                "self.provider.name in ['generic', 'google', 'trino'] || "
+                "self.provider.name != 'oidc' || has(self.issuerURL)",
+                "spec.issuerURL is needed for the preset oidc: write the issuer whose discovery document names the endpoints, "
+                "or choose the preset oauth2 and set spec.authorizationURL and spec.tokenURL",
+            ),
+            Rule(
+                "self.provider.name != 'oauth2' || (has(self.authorizationURL) && has(self.tokenURL))",
+                "spec.authorizationURL and spec.tokenURL are needed for the preset oauth2; "
+                "or choose the preset oidc and set spec.issuerURL, where both are discovered",
+            ),
+            Rule(
+                "self.provider.name in ['generic', 'google', 'oidc', 'oauth2', 'trino'] || "
                 "(has(self.provider.parameters) && size(self.provider.parameters) > 0)",
                 "spec.provider.parameters must hold what the preset needs: "
                 "host for databricks and okta, account for snowflake, tenant for entra",

@@ -48,6 +48,10 @@ def test_without_scopes_none_are_asked_for():
     assert "scope" not in sent(Endpoints("https://h.example/a", "https://h.example/t"))
 
 
+def test_scopes_may_be_separated_by_commas():
+    assert sent(Endpoints("https://h.example/a", "https://h.example/t", scopes=("a", "b"), scope_separator=","))["scope"] == "a,b"
+
+
 def test_parameters_of_the_provider_are_sent_and_the_callers_win():
     endpoints = Endpoints("https://h.example/a", "https://h.example/t", authorization_parameters={"prompt": "consent", "hd": "x"})
     parameters = sent(endpoints, extra={"prompt": "none"})

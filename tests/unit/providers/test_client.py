@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from cube_oauth.providers import ClientCredentials, ProviderClient, ProviderError, Transport
 from cube_oauth.providers.transport import _timeout
-from cube_oauth.resources.oauthapp import ClientAuthentication
+from cube_oauth.resources.oauthapp import ClientAuthentication, RequestFormat
 from tests.unit.providers.conftest import LOCAL, NOW
 
 REFRESH_TOKEN = SecretStr("the-refresh-token")
@@ -184,6 +184,34 @@ async def test_a_form_answer_is_read(provider, client, credentials):
     provider.says("access_token=a&expires_in=60", content_type="application/x-www-form-urlencoded")
     found = await client.refresh(provider.endpoints(), credentials, REFRESH_TOKEN)
     assert (found.access_token.get_secret_value(), found.expires_in) == ("a", timedelta(minutes=1))
+
+
+async def test_a_provider_that_wants_json_gets_json_with_every_way_to_authenticate(provider, client, credentials):
+    provider.says(TOKENS)
+    key = KEYS["an EC key as PEM"][0].as_pem(private=True).decode()
+    for method in ClientAuthentication:
+        endpoints = provider.endpoints(client_authentication=method, request_format=RequestFormat.JSON)
+        secret = SecretStr(key) if method is ClientAuthentication.PRIVATE_KEY_JWT else credentials.secret
+        await client.refresh(endpoints, ClientCredentials("the-client", secret), REFRESH_TOKEN)
+        sent = json.loads(provider.last.body)
+        assert provider.last.headers["Content-Type"] == "application/json"
+        assert (sent["grant_type"], sent["refresh_token"]) == ("refresh_token", "the-refresh-token")
+        assert ("client_secret" in sent) == (method is ClientAuthentication.POST)
+        assert ("client_assertion" in sent) == (method is ClientAuthentication.PRIVATE_KEY_JWT)
+        assert ("Authorization" in provider.last.headers) == (method is ClientAuthentication.BASIC)
+
+
+async def test_json_is_for_the_token_endpoint_only(provider, client, credentials):
+    provider.says(path="/revoke")
+    await client.revoke(provider.endpoints(request_format=RequestFormat.JSON), credentials, REFRESH_TOKEN)
+    assert provider.last.form["token"] == "the-refresh-token"
+
+
+async def test_scopes_may_be_separated_by_commas_both_ways(provider, client, credentials):
+    provider.says({**TOKENS, "scope": "read,write"})
+    endpoints = provider.endpoints(scopes=("read", "write"), scope_separator=",")
+    found = await client.client_credentials(endpoints, credentials)
+    assert (provider.last.form["scope"], found.scopes) == ("read,write", ("read", "write"))
 
 
 REFUSALS = {

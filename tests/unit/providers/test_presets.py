@@ -106,6 +106,8 @@ QUIRKS = {
         {"access_type": "offline", "prompt": "consent"},
         ClientAuthentication.POST,
     ),
+    "oauth2 asks for nothing by itself": (Preset.OAUTH2, (), {}, ClientAuthentication.BASIC),
+    "oidc asks for a refresh token": (Preset.OIDC, ("openid", "offline_access"), {}, ClientAuthentication.BASIC),
     "trino's provider is any OpenID provider": (Preset.TRINO, ("openid", "offline_access"), {}, ClientAuthentication.BASIC),
 }
 
