@@ -86,7 +86,7 @@ async def test_a_credential_declared_in_git_is_used(namespace, portal):
         "spec": {"username": "alice", "oauthAppRef": {"name": "trino"}},
     }
     await api.create(USER_CREDENTIALS, declared, namespace)
-    assert await cluster.until(lambda: cluster.credential(app, "alice") is not None, 30)
+    assert await cluster.until(lambda: cluster.credential(app, "alice") is not None, "alice", 30)
     assert (await cluster.ensure_credential(app, "alice")).metadata.name == "from-git"
 
 
@@ -94,7 +94,7 @@ async def test_disconnecting_and_connecting_at_once_makes_a_new_one(namespace, p
     _, cluster = portal
     app = cluster.app(namespace, "trino")
     before = await cluster.ensure_credential(app, "alice")
-    await cluster.until(lambda: cluster.credential(app, "alice") is not None, 30)
+    await cluster.until(lambda: cluster.credential(app, "alice") is not None, "alice", 30)
     await cluster.remove(before)
     after = await cluster.ensure_credential(app, "alice")
     assert after.metadata.uid != before.metadata.uid
