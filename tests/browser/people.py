@@ -63,15 +63,25 @@ class Person:
         size: DESKTOP or PHONE.
         dark: whether the person prefers dark pages.
         javascript: whether pages may run scripts.
+        zone: the time zone, such as Asia/Kolkata; the machine's own by default.
     """
 
-    def __init__(self, browser: Browser, *, size: dict[str, int] | None = None, dark: bool = False, javascript: bool = True):
+    def __init__(
+        self,
+        browser: Browser,
+        *,
+        size: dict[str, int] | None = None,
+        dark: bool = False,
+        javascript: bool = True,
+        zone: str | None = None,
+    ):
         self.context = browser.new_context(
             ignore_https_errors=True,  # the certificates are the tests' own
             viewport=size or DESKTOP,
             color_scheme="dark" if dark else "light",
             locale="en-GB",
             java_script_enabled=javascript,
+            timezone_id=zone,
         )
         self.context.set_default_timeout(PATIENCE)
         self.page: Page = self.context.new_page()

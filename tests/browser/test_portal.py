@@ -1,10 +1,11 @@
 """The portal as a person meets it: a real Chromium, a real OpenID provider, a real API server, the real controller."""
 
-from urllib.parse import parse_qs, urljoin, urlsplit
+from urllib.parse import parse_qs, quote, urljoin, urlsplit
 
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.accessibility import obstacles
 from tests.browser.people import PHONE
 from tests.browser.world import TENANT, TOKENS
 
@@ -238,15 +239,119 @@ def test_nothing_secret_is_logged(world, alice):
         assert hidden not in log
 
 
-@pytest.mark.parametrize("size", ["desktop", "phone"])
+SIZES = [pytest.param(None, id="desktop"), pytest.param(PHONE, id="phone")]
+
+
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_pictures_for_the_readme_and_no_sideways_scrolling(world, person, gallery, size, dark):
-    someone = person("alice", dark=dark, size=PHONE if size == "phone" else None)
-    name = f"{size}-{'dark' if dark else 'light'}"
+def test_no_page_has_an_obstacle_or_scrolls_sideways_and_pictures_of_all(world, person, gallery, size, dark):
+    someone = person(dark=dark, size=size)
+    look = f"{'phone' if size else 'desktop'}-{'dark' if dark else 'light'}"
+
+    def see(name, path=None):
+        if path:
+            someone.page.goto(world.url + path)
+        someone.screenshot(gallery / f"{name}-{look}.png", full_page=name.startswith("oauth"))
+        assert obstacles(someone.page) == [], name
+        assert not someone.page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"), name
+
+    see("welcome", "/")
+    someone.log_in(world.url, "paula", "let me in")
     someone.connect(TRINO)
-    someone.screenshot(gallery / f"connected-apps-{name}.png")
-    wide = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
-    assert not someone.page.evaluate(wide)
-    someone.page.goto(f"{world.url}/connect/{LAKE}")
-    someone.screenshot(gallery / f"connect-{name}.png")
-    assert not someone.page.evaluate(wide)
+    see("connected-apps")
+    someone.page.locator("summary").first.click()
+    see("what-it-may-do")
+    see("connect", f"/connect/{LAKE}")
+    see("connected-already", f"/connect/{TRINO}?return_to={world.elsewhere}")
+    see("disconnect", f"/disconnect/{TRINO}")
+    see("refused", "/nothing")
+    see("oauth-apps", "/admin/apps")
+    see("oauth-app", f"/admin/apps/{TRINO}")
+    see("oauth-app-new", "/admin/apps/new?preset=databricks")
+    someone.page.get_by_role("button", name="Check").click()
+    see("oauth-app-mistakes")
+    see("oauth-app-generic", "/admin/apps/new")
+    someone.page.get_by_label("Name", exact=True).fill("Sales")
+    someone.page.get_by_label("Issuer URL").fill("https://idp.example.com")
+    someone.page.get_by_label("Client ID").fill("cube")
+    someone.page.get_by_role("button", name="Copy as YAML").click()
+    see("oauth-app-yaml")
+
+
+def test_a_state_changes_on_the_page_by_itself(world, alice):
+    alice.connect(TRINO)
+    other = alice.context.new_page()
+    other.goto(world.url + "/")
+    entry = other.locator(f'[data-app="{TRINO}"]')
+    other.get_by_text("What it may do").click()
+    (credential,) = credentials(world)
+    world.cluster.kubectl("delete", "usercredential", credential["metadata"]["name"], "-n", TENANT)
+    expect(entry).to_have_attribute("data-state", "Pending")
+    expect(alice.app(TRINO)).to_have_attribute("data-state", "Pending")
+
+
+def test_times_are_in_the_reader_s_zone(person):
+    someone = person("alice", zone="Asia/Kolkata")
+    someone.connect(TRINO)
+    time = someone.app(TRINO).locator("time").first
+    clock = "new Date(document.querySelector('time').dateTime).toLocaleTimeString('en-GB', {timeStyle: 'short'})"
+    assert time.text_content() == f"today, {someone.page.evaluate(clock)}"
+    without = person("alice", zone="Asia/Kolkata", javascript=False)
+    without.connect(TRINO)
+    assert without.app(TRINO).locator("time").first.text_content().endswith(" UTC")
+
+
+def test_a_dashboard_s_link_leads_back_to_the_dashboard(world, person):
+    someone, dashboard = person(), f"{world.elsewhere}/openid-configuration?dashboard=7#top"
+    someone.page.goto(f"{world.url}/connect/{TRINO}?return_to={quote(dashboard, safe='')}")
+    someone.sign_in("alice", "let me in")
+    someone.page.get_by_role("button", name="Authorize").click()
+    someone.page.locator("#allow").click()
+    someone.page.wait_for_url(dashboard)
+    assert someone.state(TRINO) == "Active"
+
+
+def test_an_administrator_makes_an_app_and_somebody_connects_to_it(world, person, alice):
+    paula = person("paula")
+    page = paula.page
+    page.get_by_role("link", name="OAuth apps").click()
+    page.get_by_role("link", name="Add").click()
+    page.get_by_label("Name", exact=True).fill("Sales")
+    expect(page.locator("#redirect")).to_have_text(f"{world.url}/callback/{TENANT}/sales")
+    page.get_by_label("Issuer URL").fill(world.provider.issuer)
+    page.get_by_label("Client ID").fill("warehouse-app")
+    page.get_by_label("Client Secret").fill("app secret")
+    page.get_by_label("Scopes").fill("openid offline_access query")
+    page.get_by_role("button", name="Create").click()
+    expect(page.get_by_role("status")).to_contain_text("Sales is created")
+    try:
+        world.cluster.kubectl("wait", "--for=condition=Ready", "oauthapp/sales", "-n", TENANT, "--timeout=30s")
+        alice.connect(f"{TENANT}/sales")
+        page.reload()
+        expect(page.locator('[data-person="alice"]')).to_contain_text("Connected as alice")
+        page.get_by_label("alice").check()
+        page.get_by_role("button", name="Revoke those selected").click()
+        expect(page.locator('[data-person="alice"]')).to_have_count(0)
+        expect(alice.app(f"{TENANT}/sales")).to_have_attribute("data-state", "Pending")
+        assert "app secret" not in world.portal_log()
+        assert world.get("secrets", "-n", TOKENS, "-l", "cubeoauth.dev/kind=client")["items"] == []
+    finally:
+        world.cluster.kubectl("delete", "oauthapp/sales", "secret/sales-client", "-n", TENANT)
+
+
+def test_the_first_paint_needs_little_and_nothing_from_elsewhere(alice):
+    sizes, hosts = {}, set()
+
+    def count(request):
+        hosts.add(urlsplit(request.url).netloc)
+        if not request.url.endswith("/events"):
+            measured = request.sizes()
+            sizes[urlsplit(request.url).path] = measured["responseBodySize"] + measured["responseHeadersSize"]
+
+    alice.connect(TRINO)
+    fresh = alice.context.new_page()
+    fresh.on("requestfinished", count)
+    fresh.goto(alice.portal + "/", wait_until="load")
+    assert hosts == {urlsplit(alice.portal).netloc}
+    assert {"/", "/static/portal.css"} <= set(sizes)
+    assert sum(size for path, size in sizes.items() if not path.endswith(".svg")) < 14 * 1024

@@ -26,7 +26,7 @@ RIGHTS = """
   kind: Role
   metadata: {name: portal, namespace: analytics}
   rules:
-  - {apiGroups: [cubeoauth.dev], resources: [oauthapps], verbs: [get, list, watch]}
+  - {apiGroups: [cubeoauth.dev], resources: [oauthapps], verbs: [get, list, watch, create]}
   - {apiGroups: [cubeoauth.dev], resources: [usercredentials], verbs: [get, list, watch, create, delete]}
 - apiVersion: rbac.authorization.k8s.io/v1
   kind: Role
@@ -105,6 +105,11 @@ class World:
             },
         }
 
+    @property
+    def elsewhere(self) -> str:
+        """Where deep links may lead back to: another site with a page."""
+        return f"{self.provider.issuer}/.well-known"
+
     def restart_portal(self) -> None:
         """Another replica takes over: nothing but the key ring is the same."""
         self.portal.stop()
@@ -119,13 +124,13 @@ class World:
         return web.request("GET", f"http://127.0.0.1:{self.health_port}/metrics").text
 
     def _provider(self) -> provider.Provider:
-        callbacks = [f"{self.url}/callback/{TENANT}/{name}" for name in ("trino", "lake")]
+        callbacks = [f"{self.url}/callback/{TENANT}/{name}" for name in ("trino", "lake", "sales")]
         return provider.Provider(
             clients=[
                 provider.log_in_client("portal", "log-in secret", [f"{self.url}/login/callback"]),
                 provider.app_client("warehouse-app", callbacks, client_secret="app secret", client_name="Cube"),
             ],
-            users={"alice": ["analysts"], "bob": []},
+            users={"alice": ["analysts"], "bob": [], "paula": ["platform"]},
             folder=self.folder / "provider",
             certificate=self_made(self.folder / "provider-tls", "127.0.0.1"),
         )
@@ -164,6 +169,8 @@ class World:
             "CUBE_OAUTH_LOGIN_CLIENT_SECRET_FILE": str(secret),
             "CUBE_OAUTH_LOGIN_SCOPES": "openid",
             "CUBE_OAUTH_COOKIE_RING_FILE": str(self._cookie_ring()),
+            "CUBE_OAUTH_RETURN_TO": self.elsewhere,
+            "CUBE_OAUTH_ADMIN_GROUPS": "platform",
         }
 
     def _cookie_ring(self) -> Path:

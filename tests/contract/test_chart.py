@@ -91,6 +91,33 @@ def test_the_portal_may_create_secrets_and_never_read_one():
         assert all("secrets" not in rule["resources"] for rule in rules(rendered, name, namespace))
 
 
+ADMINS = {**FIVE, "admins": {"groups": ["platform"]}}
+
+
+def policies(values):
+    return {item["metadata"]["name"]: item for item in objects(values) if item["kind"] == "ValidatingAdmissionPolicy"}
+
+
+def test_without_administrators_nobody_may_create_apps_or_client_secrets():
+    rendered = objects(FIVE)
+    assert rules(rendered, "cube-oauth-portal-tenant", "analytics")[0]["verbs"] == ["get", "list", "watch"]
+    for rule in rules(rendered, "cube-oauth-controller-tenant", "analytics"):
+        assert "secrets" not in rule["resources"] or rule["verbs"] == ["get"]
+    assert len(policies(FIVE)) == 2
+
+
+def test_administrators_bring_the_rights_and_the_policies_that_hold_them():
+    rendered = objects(ADMINS)
+    assert rules(rendered, "cube-oauth-portal-tenant", "analytics")[0]["verbs"] == ["get", "list", "watch", "create"]
+    verbs = [
+        rule["verbs"] for rule in rules(rendered, "cube-oauth-controller-tenant", "analytics") if "secrets" in rule["resources"]
+    ]
+    assert verbs == [["get"], ["create", "update"]]
+    bound = {item["spec"]["policyName"] for item in rendered if item["kind"] == "ValidatingAdmissionPolicyBinding"}
+    assert bound == set(policies(ADMINS))
+    assert len(bound) == 4
+
+
 def test_the_broker_has_no_right_to_the_keys():
     rendered = objects(FIVE)
     roles = [item for item in rendered if item["kind"] == "Role" and "broker" in item["metadata"]["name"]]

@@ -1,5 +1,6 @@
 """What the chart renders is accepted by a real API server, strictly, as one `kubectl apply` of plain manifests."""
 
+import json
 import time
 from pathlib import Path
 
@@ -45,6 +46,56 @@ def test_the_policies_hold_the_portal_to_grants(kubectl):
         assert kubectl("get", "secrets", "-n", "policy-test-tokens", portal, check=False).returncode != 0
     finally:
         kubectl("delete", "--ignore-not-found", "--wait=false", "-f", "-", input=_without_crds(rendered))
+
+
+def test_where_there_are_administrators_the_policies_hold_portal_and_controller(kubectl):
+    helm = binaries.ensure(("helm",))["helm"]
+    chart, values = ROOT / "charts/cube-oauth-operator", ROOT / "examples/values.yaml"
+    settings = ("--set", "namespaces={admin-test-tenant}", "--set", "admins.groups={platform}")
+    rendered = run([helm, "template", "cube-oauth", chart, "-n", "admin-test", "-f", values, *settings])
+    for namespace in ("admin-test", "admin-test-tokens", "admin-test-tenant"):
+        kubectl("create", "namespace", namespace, check=False)
+    applied = kubectl("apply", "--server-side", "-f", "-", input=rendered, check=False)
+    portal, controller = (f"--as=system:serviceaccount:admin-test:cube-oauth-{process}" for process in ("portal", "controller"))
+
+    def asked(who, body, verb="create"):
+        answer = kubectl(verb, "-n", "admin-test-tenant", "--dry-run=server", "-f", "-", who, input=json.dumps(body), check=False)
+        return answer.stderr if answer.returncode else ""
+
+    try:
+        assert applied.returncode == 0, applied.stderr
+        _eventually(
+            lambda: (
+                "without a service account only"
+                in asked(portal, _app(serviceAccount={"secretRef": {"name": "x"}, "env": {"A": "a"}}))
+            )
+        )
+        _eventually(lambda: "and of those only its own" in asked(controller, _secret({})))
+        assert asked(portal, _app()) == ""
+        assert asked(portal, _app(clientSecretRef={"name": "sales-client"})) == ""
+        assert "client Secret of their own name" in asked(portal, _app(clientSecretRef={"name": "cube-api"}))
+        ours = {"cubeoauth.dev/oauth-client": "sales", "app.kubernetes.io/managed-by": "cube-oauth-operator"}
+        assert asked(controller, _secret(ours)) == ""
+        kubectl("create", "-n", "admin-test-tenant", "-f", "-", input=json.dumps(_secret({})))
+        assert "and of those only its own" in asked(controller, _secret(ours), "replace"), "somebody else's"
+        deposit = ("create", "secret", "generic", "x", "-n", "admin-test-tokens", "--dry-run=server", "--type=cubeoauth.dev/client")
+        assert kubectl(*deposit, portal, check=False).returncode == 0
+        assert "only the portal may create" in kubectl(*deposit, check=False).stderr
+    finally:
+        kubectl("delete", "--ignore-not-found", "--wait=false", "-f", "-", input=_without_crds(rendered))
+
+
+def _app(**spec):
+    return {
+        "apiVersion": "cubeoauth.dev/v1alpha1",
+        "kind": "OAuthApp",
+        "metadata": {"name": "sales"},
+        "spec": {"clientID": "cube", "issuerURL": "https://idp.example.com", **spec},
+    }
+
+
+def _secret(labels):
+    return {"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": {"name": "sales-client", "labels": labels}}
 
 
 def _eventually(check, tries=100):

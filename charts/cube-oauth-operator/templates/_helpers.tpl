@@ -29,6 +29,11 @@ app.kubernetes.io/component: {{ .component }}
 {{- if has "*" .Values.namespaces }}true{{ end -}}
 {{- end }}
 
+{{/* Whether anybody administers OAuth apps in the portal. */}}
+{{- define "cube-oauth.admins" -}}
+{{- if or .Values.admins.users .Values.admins.groups }}true{{ end -}}
+{{- end }}
+
 {{/* What cannot be guessed is asked for before anything is installed. */}}
 {{- define "cube-oauth.check" -}}
 {{- if not (hasPrefix "https://" .Values.portal.url) }}{{ fail "portal.url must be the portal's public https:// address, for example https://connect.example.com" }}{{ end }}

@@ -11,6 +11,11 @@
   resourceNames: {{ toJson . }}
   {{- end }}
   verbs: [get]
+{{- if include "cube-oauth.admins" . }}
+- apiGroups: [""]  # those that administrators type into the portal; a ValidatingAdmissionPolicy says which
+  resources: [secrets]
+  verbs: [create, update]
+{{- end }}
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]
@@ -35,7 +40,7 @@
 {{- define "cube-oauth.tenantRules.portal" -}}
 - apiGroups: [cubeoauth.dev]
   resources: [oauthapps]
-  verbs: [get, list, watch]
+  verbs: [get, list, watch{{ if include "cube-oauth.admins" . }}, create{{ end }}]
 - apiGroups: [cubeoauth.dev]
   resources: [usercredentials]
   verbs: [get, list, watch, create, delete]

@@ -15,6 +15,7 @@ from cube_oauth.controller.budget import Backoff, Budget
 from cube_oauth.controller.certificates import Certificates
 from cube_oauth.controller.clock import any_of
 from cube_oauth.controller.credentials import Credentials
+from cube_oauth.controller.deposits import Deposits
 from cube_oauth.controller.events import Events
 from cube_oauth.controller.grants import Grants
 from cube_oauth.controller.inventory import Inventory, Key, app_key, key_of
@@ -107,10 +108,14 @@ class Controller:
             found=self._look_at_grant,
             decided=self._look_at_credential,
         )
+        self._deposits = Deposits(
+            api, installation.token_namespace, keys, events, clock, found=self._look_at_deposit, moved=self._look_at_app
+        )
         orphans = Orphans(api, inventory, apps, tokens, revoker, clock)
         self.apps: Queue[Key] = Queue("apps", apps.reconcile, clock, workers=OTHER_WORKERS)
         self.credentials: Queue[Key] = Queue("credentials", self._credentials.reconcile, clock, workers=settings.workers)
         self.grants: Queue[Key] = Queue("grants", self._grants.reconcile, clock, workers=settings.workers)
+        self.deposits: Queue[Key] = Queue("deposits", self._deposits.reconcile, clock, workers=1)
         self.orphans: Queue[str] = Queue("orphans", orphans.reconcile, clock, workers=OTHER_WORKERS)
 
     # ---- what the handlers tell
@@ -167,6 +172,9 @@ class Controller:
     def _look_at_grant(self, key: Key) -> None:
         self.grants.schedule(key)
 
+    def _look_at_deposit(self, key: Key) -> None:
+        self.deposits.schedule(key)
+
     def _look_at_credential(self, key: Key) -> None:
         self.credentials.schedule(key)
 
@@ -207,7 +215,7 @@ class Controller:
         await asyncio.gather(*(queue.drain() for queue in self._queues()))
 
     def _queues(self) -> tuple[Queue[Any], ...]:
-        return self.apps, self.credentials, self.grants, self.orphans
+        return self.apps, self.credentials, self.grants, self.deposits, self.orphans
 
     def _lengths(self) -> dict[str, int]:
         return {queue.name: len(queue) for queue in self._queues()}
@@ -216,6 +224,7 @@ class Controller:
         return [
             self._tokens.mirror.run(),
             self._grants.mirror.run(),
+            self._deposits.mirror.run(),
             self._events.run(),
             self._certificates.run(),
             self._resync(),

@@ -6,6 +6,7 @@ It reads OAuthApps and UserCredentials, creates and deletes UserCredentials, and
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections import defaultdict
 from datetime import UTC, datetime
@@ -17,17 +18,19 @@ from cube_oauth.kube.api import CONFIG_MAPS, SECRETS, USER_CREDENTIALS, Api, Kub
 from cube_oauth.kube.api import OAUTH_APPS as APPS
 from cube_oauth.kube.watch import Mirror, all_synced, run_together
 from cube_oauth.lifecycle.authorize import permitted
+from cube_oauth.portal.origin import ListedApp
 from cube_oauth.portal.refusals import RefusedError
 from cube_oauth.resources.keyring import SealError, SealingKey
-from cube_oauth.resources.names import API_VERSION, MANAGED_BY, MANAGED_BY_LABEL, credential_name, grant_secret_name
+from cube_oauth.resources.names import API_VERSION, MANAGED_BY, MANAGED_BY_LABEL, credential_name, digest, grant_secret_name
 from cube_oauth.resources.oauthapp import OAuthApp
-from cube_oauth.resources.secrets import Grant, grant_secret
+from cube_oauth.resources.secrets import ClientDeposit, Grant, Reference, deposit_secret, grant_secret
 from cube_oauth.resources.usercredential import UserCredential
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cube_oauth.kube.watch import Key
+    from cube_oauth.resources.meta import Model
     from cube_oauth.settings import Installation
 
 _DISTANT = datetime.max.replace(tzinfo=UTC)
@@ -44,9 +47,9 @@ class GrantKey:
         self._known: SealingKey | None = None
         self._until = float("-inf")
 
-    async def seal(self, grant: Grant) -> str:
-        """``grant``, readable by the controller alone. Raises KubeError or SealError when there is no usable key."""
-        value = SecretStr(grant.model_dump_json(by_alias=True, exclude_none=True))
+    async def seal(self, content: Model) -> str:
+        """``content``, readable by the controller alone. Raises KubeError or SealError when there is no usable key."""
+        value = SecretStr(content.model_dump_json(by_alias=True, exclude_none=True))
         if self._known is not None and time.monotonic() < self._until:
             try:
                 return self._known.seal(value)
@@ -70,8 +73,8 @@ class Cluster:
         self._key = GrantKey(api, installation)
         self._bells: dict[str, asyncio.Event] = {}
         self._people: dict[tuple[str, str, str], dict[str, UserCredential]] = defaultdict(dict)
-        self._apps: list[Mirror[OAuthApp]] = [
-            Mirror(api, APPS, OAuthApp.model_validate, namespace=namespace, changed=self._app_changed)
+        self._apps: list[Mirror[ListedApp]] = [
+            Mirror(api, APPS, ListedApp.model_validate, namespace=namespace, changed=self._app_changed)
             for namespace in installation.watched
         ]
         self._credentials: list[Mirror[UserCredential]] = [
@@ -93,12 +96,12 @@ class Cluster:
         mirrors: list[Mirror[Any]] = [*self._apps, *self._credentials]
         return all(mirror.synced.is_set() for mirror in mirrors)
 
-    def apps(self) -> list[OAuthApp]:
+    def apps(self) -> list[ListedApp]:
         """All OAuthApps, by what people call them."""
         found = [app for mirror in self._apps for app in mirror.objects.values()]
         return sorted(found, key=lambda app: (app.title.casefold(), app.metadata.namespace, app.metadata.name))
 
-    def app(self, namespace: str, name: str) -> OAuthApp | None:
+    def app(self, namespace: str, name: str) -> ListedApp | None:
         """One OAuthApp."""
         return next((found for mirror in self._apps if (found := mirror.get((namespace, name)))), None)
 
@@ -114,6 +117,29 @@ class Cluster:
     def credential(self, app: OAuthApp, username: str) -> UserCredential | None:
         """The one that counts."""
         return next(iter(self.credentials(app, username)), None)
+
+    def people(self, app: OAuthApp) -> list[UserCredential]:
+        """All UserCredentials of this app, by username."""
+        wanted = app.metadata.namespace, app.metadata.name
+        found = (credential for key, named in self._people.items() if key[:2] == wanted for credential in named.values())
+        return sorted(found, key=lambda credential: (credential.spec.username, credential.metadata.name))
+
+    async def create_app(self, body: dict[str, Any]) -> OAuthApp:
+        """A new OAuthApp. A KubeError with ``conflict`` when there is one of this name."""
+        return OAuthApp.model_validate(await self._api.create(APPS, body, body["metadata"]["namespace"]))
+
+    async def deposit_client_secret(self, app: OAuthApp, value: SecretStr) -> None:
+        """Hand an app's client secret to the controller, which puts it into its place. Nobody else can read it on the way."""
+        reference, namespace = app.spec.client_secret_ref, self._installation.token_namespace
+        deposit = ClientDeposit(
+            app=Reference(namespace=app.metadata.namespace, name=app.metadata.name, uid=app.metadata.uid),
+            secret_name=reference.name if reference else "",
+            key=reference.key if reference else "",
+            value=value.get_secret_value(),
+            issued_at=datetime.now(UTC),
+        )
+        name = f"client-{digest(app.metadata.uid, secrets.token_urlsafe(16))}"
+        await self._api.create(SECRETS, deposit_secret(name, namespace, await self._seal(deposit)), namespace)
 
     async def ensure_credential(self, app: OAuthApp, username: str) -> UserCredential:
         """The one that counts, made when there is none. Raises RefusedError when its name is taken by another, or KubeError."""
@@ -157,9 +183,9 @@ class Cluster:
         """Rings once, at the next change of an OAuthApp or of one of this person's UserCredentials."""
         return self._bells.setdefault(username, asyncio.Event())
 
-    async def _seal(self, grant: Grant) -> str:
+    async def _seal(self, content: Model) -> str:
         try:
-            return await self._key.seal(grant)
+            return await self._key.seal(content)
         except SealError as error:
             raise KubeError(0, "holds no key for grants yet", self._installation.named("grant-key")) from error
 

@@ -39,6 +39,7 @@ async def guard(request: web.Request, handler: Callable[[web.Request], Awaitable
         return await handler(request)
     portal = portal_of(request)
     visit = portal.cookies.visit(request, portal.clock())
+    visit.admin = visit.session is not None and portal.settings.admins.hold(visit.session.username, visit.session.groups)
     request[VISIT] = visit
     private = request.path.startswith(CALLBACKS)
     try:

@@ -62,12 +62,12 @@ async def log_out(request: web.Request) -> web.StreamResponse:
 
 
 def session_of(portal: Portal, person: Person, now: datetime) -> Session:
-    """A new session. When somebody's groups do not fit into a cookie, those that no OAuthApp names are left out."""
+    """A new session. When somebody's groups do not fit into a cookie, those that nothing names are left out."""
     session = Session.begin(person.username, person.groups, now)
     try:
         portal.cookies.session.sealed(session)
     except CookieTooLargeError:
-        named = {group for app in portal.cluster.apps() for group in app.spec.access.groups}
+        named = {group for app in portal.cluster.apps() for group in app.spec.access.groups} | set(portal.settings.admins.groups)
         kept = tuple(group for group in person.groups if group in named)
         audit.warning("too many groups for a cookie", extra={"username": person.username, "kept": len(kept)})
         session = session.model_copy(update={"groups": kept})

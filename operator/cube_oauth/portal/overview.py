@@ -170,15 +170,19 @@ def _granted(app: OAuthApp, credential: UserCredential | None, state: State) -> 
 
 
 def _words(app: OAuthApp, credential: UserCredential | None, now: datetime, *, usable: bool) -> Words:
+    own = credential is not None and (credential.spec.suspend or state_of(credential, now) is State.ACTIVE)
+    return words_of(credential, now) if usable or own else why_not_ready(app)
+
+
+def words_of(credential: UserCredential | None, now: datetime) -> Words:
+    """A connection's state in words."""
     state = state_of(credential, now)
-    if credential is not None and credential.spec.suspend:
-        return Words(say("state.suspended"), say("state.suspended.hint"))
-    if credential is not None and state is State.ACTIVE:
-        return _active(credential, now)
-    if not usable:
-        return why_not_ready(app)
-    if credential is None or state is State.PENDING:
+    if credential is None or (state is State.PENDING and not credential.spec.suspend):
         return Words(say("state.pending"), _last_attempt(credential, "state.pending.hint"))
+    if credential.spec.suspend:
+        return Words(say("state.suspended"), say("state.suspended.hint"))
+    if state is State.ACTIVE:
+        return _active(credential, now)
     if state is State.REVOKED:
         return Words(say("state.revoked"), _last_attempt(credential, "state.revoked.hint"))
     ended = credential.status.expires_at

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,13 +29,15 @@ class StaticFile:
     """A file that never changes under its address: the address holds its hash."""
 
     body: bytes
+    packed: bytes
+    """The same, gzip. Pages are not packed: their length would say something about the form token in them (BREACH)."""
     content_type: str
     version: str
 
 
 def _static(name: str, content_type: str) -> StaticFile:
     body = (HERE / "static" / name).read_bytes()
-    return StaticFile(body, content_type, hashlib.sha256(body).hexdigest()[:12])
+    return StaticFile(body, gzip.compress(body, mtime=0), content_type, hashlib.sha256(body).hexdigest()[:12])
 
 
 @pass_context
@@ -61,7 +64,12 @@ class Pages:
     def page(self, template: str, visit: Visit, *, status: int = 200, private: bool = False, **values: object) -> web.Response:
         """One page. ``private``: its address holds what nobody else may learn, so it is told to nobody (``Referrer-Policy``)."""
         session = visit.session
-        common = {"session": session, "form_token": session.form_token if session else "", "language": visit.language}
+        common = {
+            "session": session,
+            "form_token": session.form_token if session else "",
+            "language": visit.language,
+            "admin": visit.admin,
+        }
         html = self._jinja.get_template(template).render(private=private, **common, **values)
         headers = {"Referrer-Policy": "no-referrer"} if private else None
         return web.Response(text=html, content_type="text/html", charset="utf-8", status=status, headers=headers)
@@ -88,7 +96,10 @@ class Pages:
         file = self._files.get(request.match_info["name"])
         if file is None:
             raise web.HTTPNotFound
-        return web.Response(body=file.body, content_type=file.content_type, headers={"Cache-Control": FOREVER})
+        headers = {"Cache-Control": FOREVER, "Vary": "Accept-Encoding"}
+        if "gzip" not in request.headers.get("Accept-Encoding", ""):
+            return web.Response(body=file.body, content_type=file.content_type, headers=headers)
+        return web.Response(body=file.packed, content_type=file.content_type, headers={**headers, "Content-Encoding": "gzip"})
 
     def _address(self, name: str) -> str:
         return f"/static/{name}?v={self._files[name].version}"

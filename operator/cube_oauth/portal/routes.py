@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from cube_oauth.portal import connect, live, login
+from cube_oauth.portal import admin, connect, live, login
 from cube_oauth.portal.guard import add_headers, guard
 from cube_oauth.portal.oidc import CALLBACK
 from cube_oauth.portal.overview import card, version
@@ -38,6 +38,12 @@ def application(portal: Portal) -> web.Application:
             web.get(f"/disconnect/{_ONE_APP}", connect.leaving),
             web.post(f"/disconnect/{_ONE_APP}", connect.disconnect),
             web.get("/events", live.events, allow_head=False),
+            web.get(admin.PATH, admin.for_admins(admin.apps)),
+            web.get(f"{admin.PATH}/new", admin.for_admins(admin.new)),
+            web.post(f"{admin.PATH}/new", admin.for_admins(admin.create)),
+            web.get(f"{admin.PATH}/{_ONE_APP}", admin.for_admins(admin.app)),
+            web.post(f"{admin.PATH}/{_ONE_APP}/revoke", admin.for_admins(admin.revoke)),
+            web.post(f"{admin.PATH}/{_ONE_APP}/secret", admin.for_admins(admin.client_secret)),
             web.get("/static/{name}", portal.pages.static),
         ]
     )

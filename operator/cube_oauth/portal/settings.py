@@ -46,6 +46,18 @@ class LogInSettings:
 
 
 @dataclass(frozen=True)
+class Admins:
+    """Who may see and make OAuth apps. Nobody by default."""
+
+    users: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+
+    def hold(self, username: str, groups: tuple[str, ...]) -> bool:
+        """Whether this person is one."""
+        return username in self.users or not set(groups).isdisjoint(self.groups)
+
+
+@dataclass(frozen=True)
 class PortalSettings:
     """All of it."""
 
@@ -62,6 +74,7 @@ class PortalSettings:
     """Where a deep link may lead back to."""
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     """Whose ``X-Forwarded-For`` counts."""
+    admins: Admins = Admins()
 
     @classmethod
     def read(cls, variables: Mapping[str, str]) -> Self:
@@ -79,6 +92,7 @@ class PortalSettings:
             allowed_addresses=_networks(env, "ALLOWED_ADDRESSES"),
             return_to=_return_to(env.words("RETURN_TO")),
             trusted_proxies=_networks(env, "TRUSTED_PROXIES"),
+            admins=Admins(env.words("ADMIN_USERS"), env.words("ADMIN_GROUPS")),
         )
 
     @property

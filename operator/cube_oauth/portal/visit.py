@@ -52,6 +52,8 @@ class Visit:
     """What the browser has."""
     passive: bool = False
     """Asked by the page's script, not by the person: no sign of life."""
+    admin: bool = False
+    """Whether the person may see and make OAuth apps."""
 
     @property
     def person(self) -> Session:

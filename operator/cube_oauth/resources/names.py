@@ -37,6 +37,7 @@ INJECTED_ANNOTATION = f"{GROUP}/injected"
 # --- Secret types (immutable at the API server, and what the ValidatingAdmissionPolicy holds the portal to)
 TOKEN_SECRET_TYPE = f"{GROUP}/token"
 GRANT_SECRET_TYPE = f"{GROUP}/grant"
+CLIENT_SECRET_TYPE = f"{GROUP}/client"
 
 RESOLVER_AUDIENCE = "broker.cubeoauth.dev"
 """The audience of the sidecar's projected service-account token (TokenReview checks it)."""

@@ -15,6 +15,7 @@ from cube_oauth.resources.keyring import binding
 from cube_oauth.resources.meta import Model, ObjectMeta, Time
 from cube_oauth.resources.names import (
     APP_LABEL,
+    CLIENT_SECRET_TYPE,
     GRANT_SECRET_TYPE,
     KIND_LABEL,
     MANAGED_BY,
@@ -173,16 +174,35 @@ class Grant(Model):
     issued_at: Time
 
 
+class ClientDeposit(Model):
+    """An app's client secret on its way from the portal to its place beside the app (sealed, like a Grant)."""
+
+    app: Reference
+    secret_name: str
+    key: str
+    value: str
+    issued_at: Time
+
+
 def grant_secret(name: str, namespace: str, sealed: str) -> dict[str, Any]:
     """The grant Secret: ``sealed`` is the Grant as JWE to the controller's public key."""
+    return _sealed_secret("grant", GRANT_SECRET_TYPE, name, namespace, sealed)
+
+
+def deposit_secret(name: str, namespace: str, sealed: str) -> dict[str, Any]:
+    """The Secret of a ClientDeposit: ``sealed`` is the deposit as JWE to the controller's public key."""
+    return _sealed_secret("client", CLIENT_SECRET_TYPE, name, namespace, sealed)
+
+
+def _sealed_secret(kind: str, secret_type: str, name: str, namespace: str, sealed: str) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "type": GRANT_SECRET_TYPE,
+        "type": secret_type,
         "metadata": {
             "name": name,
             "namespace": namespace,
-            "labels": {KIND_LABEL: "grant", MANAGED_BY_LABEL: MANAGED_BY},
+            "labels": {KIND_LABEL: kind, MANAGED_BY_LABEL: MANAGED_BY},
         },
-        "data": encode({"grant": sealed}),
+        "data": encode({kind: sealed}),
     }

@@ -19,7 +19,7 @@ from cube_oauth.portal.session import PENDING_COOKIE, SESSION_COOKIE, Session
 from cube_oauth.portal.settings import LogInSettings, PortalSettings
 from cube_oauth.portal.visit import Cookies
 from cube_oauth.resources.keyring import Keyring, SealingKey
-from cube_oauth.resources.secrets import Grant, decode
+from cube_oauth.resources.secrets import ClientDeposit, Grant, decode
 from cube_oauth.settings import Installation
 
 ORIGIN = "https://portal.example.com"
@@ -67,6 +67,7 @@ class FakeApi:
         self.cluster = None
         self.calls = []
         self.broken = None
+        self.refuses = None
         self.on_grant = lambda _grant: None
 
     def put(self, resource, body):
@@ -91,6 +92,8 @@ class FakeApi:
         meta = body["metadata"]
         if (resource.plural, namespace, meta["name"]) in self.objects:
             raise KubeError(409, "AlreadyExists", "POST")
+        if self.refuses and resource is self.refuses:
+            raise KubeError(422, "Invalid", "POST")
         stored = {**body, "metadata": {"uid": f"uid-{meta['name']}", "creationTimestamp": NOW.isoformat(), **meta}}
         self.put(resource, stored)
         if resource is SECRETS:
@@ -184,10 +187,16 @@ class World(SimpleNamespace):
 
     def grants(self):
         secrets = [body for (plural, *_), body in self.api.objects.items() if plural == "secrets"]
-        return [self.grant(secret) for secret in secrets]
+        return [self.grant(secret) for secret in secrets if "grant" in decode(secret)]
 
     def grant(self, secret):
         return Grant.model_validate_json(self.key.open(decode(secret)["grant"]).get_secret_value())
+
+    def deposits(self):
+        """What was handed to the controller beside grants."""
+        secrets = [body for (plural, *_), body in self.api.objects.items() if plural == "secrets"]
+        opened = [self.key.open(decode(body)["client"]) for body in secrets if "client" in decode(body)]
+        return [ClientDeposit.model_validate_json(value.get_secret_value()) for value in opened]
 
     def controller(self, **status):
         """From now on each grant is answered with this status."""

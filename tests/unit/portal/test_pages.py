@@ -111,7 +111,11 @@ async def test_a_page_is_small(browser, world):
     page, style = await browser.get("/"), await browser.get("/static/portal.css")
     assert page.html.count("data-app=") == 10
     assert len(page.html.encode()) < 14_000
-    assert len(style.html.encode()) < 8_000
+    script = await browser.get("/static/portal.js")
+    sent = [int(answer.headers["Content-Length"]) for answer in (page, style, script)]
+    assert sent[1] < len(style.html.encode())
+    assert sum(sent) < 20_000
+    assert sum(sent[1:]) < 5_000
 
 
 async def test_only_apps_that_the_person_may_connect_are_shown(browser, world):

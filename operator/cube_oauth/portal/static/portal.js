@@ -50,6 +50,23 @@ function follow(live) {
   look();
 }
 
+function copying(button) { // without a clipboard (plain HTTP, say) the text can still be selected
+  button.hidden = !navigator.clipboard;
+  button.addEventListener("click", () => navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent));
+}
+
+function redirecting(form) { // the address to register, while the name is typed
+  const shown = document.getElementById("redirect");
+  const slug = (title) => title.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "").slice(0, 63);
+  form.addEventListener("input", () => {
+    const { namespace, name, title } = form.elements;
+    const known = { "{namespace}": namespace.value || "NAMESPACE", "{name}": name.value || slug(title.value) || "IDENTIFIER" };
+    shown.textContent = form.dataset.redirect.replace(/{\w+}/g, (part) => known[part]);
+  });
+}
+
 localise(document);
+document.querySelectorAll("[data-copy]").forEach(copying);
+document.querySelectorAll("[data-redirect]").forEach(redirecting);
 const live = document.querySelector("[data-live]");
 if (live) follow(live);

@@ -1,0 +1,232 @@
+"""OAuth apps, for administrators: what there is and how it is, a new one, who is connected, and the end of connections."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+from pydantic import SecretStr
+
+from cube_oauth.kube.api import KubeError
+from cube_oauth.portal.appform import AppForm, presets
+from cube_oauth.portal.origin import origin
+from cube_oauth.portal.overview import Words, ready, state_of, why_not_ready, words_of
+from cube_oauth.portal.portal import audit, portal_of, see_other, visit_of
+from cube_oauth.portal.refusals import RefusedError
+from cube_oauth.portal.texts import Moment, Text, say
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from datetime import datetime
+
+    from cube_oauth.portal.origin import ListedApp
+    from cube_oauth.portal.portal import Portal
+    from cube_oauth.resources.usercredential import State, UserCredential
+
+    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+PATH = "/admin/apps"
+_COUNTS = {"active": "count.active", "pending": "count.pending", "expired": "count.expired", "revoked": "count.revoked"}
+MOST_ROWS = 100
+"""People on one page; a search finds the others."""
+INVALID = 422
+"""The API server's status for what the CustomResourceDefinition or a policy refuses."""
+AT_ONCE = 16
+"""Requests to the API server while many connections are ended."""
+
+
+@dataclass(frozen=True)
+class AppRow:
+    """One OAuthApp in the list."""
+
+    key: str
+    title: str
+    ready: bool
+    words: Words | None
+    """Why people cannot connect."""
+    counts: tuple[Text, ...]
+    origin: Text | None
+
+
+@dataclass(frozen=True)
+class PersonRow:
+    """One connection."""
+
+    name: str
+    username: str
+    state: State
+    words: Text
+    used: Text
+    suspended: bool
+
+
+def for_admins(handler: Handler) -> Handler:
+    """To everybody else these pages do not exist."""
+
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        if not visit_of(request).admin:
+            raise web.HTTPNotFound
+        return await handler(request)
+
+    return guarded
+
+
+def app_row(app: ListedApp) -> AppRow:
+    """How it is."""
+    counted = app.status.credentials
+    numbers = {name: getattr(counted, name) if counted else 0 for name in _COUNTS}
+    shown = tuple(Text(_COUNTS[name], {"number": number}) for name, number in numbers.items() if number or name == "active")
+    usable = ready(app)
+    key = f"{app.metadata.namespace}/{app.metadata.name}"
+    return AppRow(key, app.title, usable, None if usable else why_not_ready(app), shown, origin(app.metadata))
+
+
+def person_row(credential: UserCredential, now: datetime) -> PersonRow:
+    """How somebody's connection is."""
+    demand = credential.status.demand
+    used = demand.last_used_at if demand else None
+    return PersonRow(
+        credential.metadata.name,
+        credential.spec.username,
+        state_of(credential, now),
+        words_of(credential, now).sentence,
+        say("used.last", at=Moment(used, now)) if used else say("used.never"),
+        credential.spec.suspend,
+    )
+
+
+async def apps(request: web.Request) -> web.StreamResponse:
+    """``GET /admin/apps``."""
+    portal, visit = portal_of(request), visit_of(request)
+    rows = [app_row(app) for app in portal.cluster.apps()]
+    return portal.pages.page("admin_apps.html", visit, rows=rows, notice=visit.take_notice())
+
+
+async def app(request: web.Request) -> web.StreamResponse:
+    """``GET /admin/apps/<namespace>/<app>``: the app, and who is connected."""
+    portal, visit = portal_of(request), visit_of(request)
+    found, searched = _app_of(request), request.query.get("q", "").strip()
+    people = [person for person in portal.cluster.people(found) if searched.casefold() in person.spec.username.casefold()]
+    return portal.pages.page(
+        "admin_app.html",
+        visit,
+        app=found,
+        row=app_row(found),
+        redirect_uri=portal.settings.installation.redirect_uri(found.metadata.namespace, found.metadata.name),
+        people=[person_row(person, visit.now) for person in people[:MOST_ROWS]],
+        more=len(people) - MOST_ROWS,
+        searched=searched,
+        notice=visit.take_notice(),
+    )
+
+
+async def new(request: web.Request) -> web.StreamResponse:
+    """``GET /admin/apps/new``: a form, with what the preset knows."""
+    namespaces = portal_of(request).settings.installation.namespaces
+    try:
+        form = AppForm.empty(request.query.get("preset", "generic"), namespaces[0] if namespaces else "")
+    except ValueError:
+        raise web.HTTPNotFound from None
+    return _form(request, form, {})
+
+
+async def create(request: web.Request) -> web.StreamResponse:
+    """``POST /admin/apps/new``: create it, or show it as YAML; or the form again, with what is wrong."""
+    portal, fields = portal_of(request), await request.post()
+    try:
+        form = AppForm.read(fields)
+    except ValueError:
+        raise web.HTTPBadRequest from None
+    secret = SecretStr(str(fields.get("client_secret", "")).strip())
+    problems, action = form.problems(portal.settings.installation.namespaces), fields.get("action")
+    if action == "create" and not form.public and not secret.get_secret_value():
+        problems["client_secret"] = say("form.client-secret")
+    if problems or action not in ("create", "yaml"):
+        return _form(request, form, problems)
+    if action == "yaml":
+        return portal.pages.page("admin_yaml.html", visit_of(request), form=form)
+    return await _create(request, form, secret)
+
+
+async def _create(request: web.Request, form: AppForm, secret: SecretStr) -> web.StreamResponse:
+    cluster, visit = portal_of(request).cluster, visit_of(request)
+    try:
+        made = await cluster.create_app(form.made_here())
+    except KubeError as error:
+        if not error.conflict and error.status != INVALID:
+            raise
+        return _form(request, form, {"name": say("form.taken")} if error.conflict else {"form": say("form.refused")})
+    if not form.public:
+        await cluster.deposit_client_secret(made, secret)
+    audit.info("app created", extra=_who(request, form.namespace, form.name))
+    visit.notify("notice.created", form.title)
+    return see_other(f"{PATH}/{form.namespace}/{form.name}")
+
+
+async def revoke(request: web.Request) -> web.StreamResponse:
+    """``POST /admin/apps/<namespace>/<app>/revoke``: end one connection, several, or all."""
+    portal, visit, fields = portal_of(request), visit_of(request), await request.post()
+    found = _app_of(request)
+    everybody, chosen = fields.get("all") == "yes", {str(name) for name in fields.getall("credential", [])}
+    ending = [
+        person
+        for person in portal.cluster.people(found)
+        if (everybody or person.metadata.name in chosen) and not person.spec.suspend
+    ]
+    await _end(portal, ending)
+    for person in ending:
+        audit.info("revoked", extra={**_who(request, person.metadata.namespace, found.metadata.name), "of": person.spec.username})
+    visit.notify("notice.revoked" if ending else "notice.none-revoked", found.title)
+    return see_other(f"{PATH}/{found.metadata.namespace}/{found.metadata.name}")
+
+
+async def client_secret(request: web.Request) -> web.StreamResponse:
+    """``POST /admin/apps/<namespace>/<app>/secret``: a new client secret for an app that was made here."""
+    visit, fields = visit_of(request), await request.post()
+    found, secret = _app_of(request), SecretStr(str(fields.get("client_secret", "")).strip())
+    if origin(found.metadata) or found.spec.client_secret_ref is None:
+        raise RefusedError("KeptElsewhere", 409, title=found.title)
+    if secret.get_secret_value():
+        await portal_of(request).cluster.deposit_client_secret(found, secret)
+        audit.info("client secret changed", extra=_who(request, found.metadata.namespace, found.metadata.name))
+        visit.notify("notice.secret", found.title)
+    return see_other(f"{PATH}/{found.metadata.namespace}/{found.metadata.name}")
+
+
+async def _end(portal: Portal, ending: list[UserCredential]) -> None:
+    turn = asyncio.Semaphore(AT_ONCE)
+
+    async def end(person: UserCredential) -> None:
+        async with turn:
+            await portal.cluster.remove(person)
+
+    await asyncio.gather(*(end(person) for person in ending))
+
+
+def _form(request: web.Request, form: AppForm, problems: dict[str, Text]) -> web.StreamResponse:
+    portal = portal_of(request)
+    installation = portal.settings.installation
+    return portal.pages.page(
+        "admin_new.html",
+        visit_of(request),
+        status=422 if problems else 200,
+        form=form,
+        problems=problems,
+        presets=presets(),
+        namespaces=installation.namespaces,
+        redirect_uri=installation.redirect_uri(form.namespace or "NAMESPACE", form.name or "IDENTIFIER"),
+        pattern=installation.redirect_uri("{namespace}", "{name}"),
+    )
+
+
+def _app_of(request: web.Request) -> ListedApp:
+    found = portal_of(request).cluster.app(request.match_info["namespace"], request.match_info["app"])
+    if found is None:
+        raise RefusedError("NoSuchApp", 404)
+    return found
+
+
+def _who(request: web.Request, namespace: str, app: str) -> dict[str, str]:
+    return {"username": visit_of(request).person.username, "namespace": namespace, "app": app}
