@@ -187,11 +187,13 @@ class Installation:
         """POST as the administrator; kubectl would be far too slow for thousands."""
         return self._ask("POST", path, body)
 
-    def writes(self) -> int:
-        """How many requests to write our kinds, Secrets and Events the API server has had."""
+    def writes(self, *resources: str) -> int:
+        """How many requests to write these resources the API server has had; by default, whatever a controller may write."""
+        names = "|".join(resources or ("oauthapps", "usercredentials", "secrets", "events"))
+        write = re.compile(rf'apiserver_request_total{{(?=.*resource="({names})")(?!.*verb="(GET|LIST|WATCH)")')
         self._http.request("GET", "/metrics")
         lines = self._http.getresponse().read().decode().splitlines()
-        return sum(int(float(line.rsplit(" ", 1)[1])) for line in lines if _WRITE.match(line))
+        return sum(int(float(line.rsplit(" ", 1)[1])) for line in lines if write.match(line))
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         self._http.request(method, path, json.dumps(body) if body else None, {"Content-Type": "application/json"})
@@ -200,11 +202,6 @@ class Installation:
         if answer.status >= 400:
             raise RuntimeError(f"{method} {path}: {answer.status} {content.get('message')}")
         return content
-
-
-_WRITE = re.compile(
-    r'apiserver_request_total{(?=.*resource="(oauthapps|usercredentials|secrets|events)")(?!.*verb="(GET|LIST|WATCH)")'
-)
 
 
 def _credential(username: str) -> dict[str, Any]:

@@ -189,7 +189,7 @@ class Api:
                 if response.status >= 400:  # noqa: PLR2004
                     answer = _parsed(await response.read(), what)
                     raise KubeError(response.status, str(answer.get("reason") or "refused"), what)
-                while line := await asyncio.wait_for(response.content.readline(), read_timeout):
+                while line := await _line(response, read_timeout):
                     yield _parsed(line, what)
             finally:
                 response.close()
@@ -221,6 +221,11 @@ class Api:
         )
         response: aiohttp.ClientResponse = answer.response
         return response
+
+
+async def _line(response: aiohttp.ClientResponse, read_timeout: float) -> bytes:
+    async with asyncio.timeout(read_timeout):  # wait_for would make a task for each line
+        return await response.content.readline()
 
 
 def _parsed(raw: bytes, what: str) -> Object:

@@ -25,6 +25,10 @@ from cube_oauth.resources.names import (
     token_secret_name,
 )
 
+_NOT_TRACKED: list[dict[str, Any]] = [{}]
+"""Stops the API server's book-keeping of who owns which field (Kubernetes, "Server-Side Apply", "Clearing managedFields"): nobody
+else writes a token Secret, each is written twice for one refresh, and it cost a quarter of these writes."""
+
 
 class Reference(Model):
     """One object, by name and by UID: a re-created one is another."""
@@ -141,6 +145,7 @@ class TokenSecret:
         }
         if self.resource_version:
             metadata["resourceVersion"] = self.resource_version
+            metadata["managedFields"] = _NOT_TRACKED
         return {
             "apiVersion": "v1",
             "kind": "Secret",

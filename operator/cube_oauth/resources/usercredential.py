@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import Field
@@ -23,6 +24,7 @@ class State(StrEnum):
     REVOKED = "Revoked"
 
 
+@lru_cache(maxsize=4096)
 def username_problem(username: str) -> str | None:
     """Why ``username`` cannot name a person, or None.
 
