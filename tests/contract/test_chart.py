@@ -148,9 +148,54 @@ def test_rights_in_all_namespaces_have_to_be_chosen():
 def test_the_webhook_sees_labelled_pods_at_creation_only():
     [configuration] = [item for item in objects(FIVE) if item["kind"] == "MutatingWebhookConfiguration"]
     [webhook] = configuration["webhooks"]
-    assert webhook["objectSelector"] == {"matchLabels": {"cubeoauth.dev/inject": "true"}}
+    assert webhook["objectSelector"]["matchLabels"] == {"cubeoauth.dev/inject": "true"}
     assert webhook["rules"][0]["operations"] == ["CREATE"]
     assert "caBundle" not in webhook["clientConfig"], "the controller's field; a template would render it anew each time"
+
+
+def test_our_own_pods_are_excluded_whatever_labels_they_get():
+    rendered = objects(FIVE)
+    [configuration] = [item for item in rendered if item["kind"] == "MutatingWebhookConfiguration"]
+    [excluded] = configuration["webhooks"][0]["objectSelector"]["matchExpressions"]
+    assert excluded["operator"] == "NotIn"
+    templates = [item["spec"]["template"]["metadata"]["labels"] for item in rendered if item["kind"] == "Deployment"]
+    assert [labels[excluded["key"]] for labels in templates] == excluded["values"] * 3
+
+
+def test_failure_policy_and_timeout_are_values():
+    [configuration] = [
+        item
+        for item in objects({**FIVE, "webhook": {"failurePolicy": "Ignore", "timeoutSeconds": 3}})
+        if item["kind"] == "MutatingWebhookConfiguration"
+    ]
+    assert (configuration["webhooks"][0]["failurePolicy"], configuration["webhooks"][0]["timeoutSeconds"]) == ("Ignore", 3)
+
+
+def test_more_than_one_broker_has_a_disruption_budget():
+    assert not [item for item in objects(FIVE) if item["kind"] == "PodDisruptionBudget"]
+    [budget] = [item for item in objects({**FIVE, "broker": {"replicas": 2}}) if item["kind"] == "PodDisruptionBudget"]
+    assert budget["spec"]["maxUnavailable"] == 1
+
+
+@pytest.mark.parametrize("issuer", [{}, {"kind": "ClusterIssuer", "name": "company"}], ids=["own authority", "company's"])
+def test_cert_manager_makes_the_certificate_and_then_the_controller_may_not(issuer):
+    rendered = objects({**FIVE, "certManager": {"enabled": True, "issuerRef": issuer}})
+    made = {item["metadata"]["name"]: item for item in rendered if item["kind"] == "Certificate"}
+    certificate = made["cube-oauth-broker"]["spec"]
+    assert certificate["secretName"] == "cube-oauth-broker-tls", "which the broker mounts"
+    assert "cube-oauth-broker.cube-oauth.svc" in certificate["dnsNames"]
+    issuers = [item["metadata"]["name"] for item in rendered if item["kind"] == "Issuer"]
+    assert certificate["issuerRef"] == (issuer or {"kind": "Issuer", "name": "cube-oauth-broker"})
+    assert bool(issuers) == (not issuer)
+    [configuration] = [item for item in rendered if item["kind"] == "MutatingWebhookConfiguration"]
+    assert configuration["metadata"]["annotations"] == {"cert-manager.io/inject-ca-from": "cube-oauth/cube-oauth-broker"}
+    [controller] = [
+        item for item in rendered if item["kind"] == "Deployment" and item["metadata"]["name"] == "cube-oauth-controller"
+    ]
+    variables = {variable["name"] for variable in controller["spec"]["template"]["spec"]["containers"][0]["env"]}
+    assert not variables & {"CUBE_OAUTH_BROKER_SERVICE", "CUBE_OAUTH_WEBHOOK"}
+    assert not [item for item in rendered if item["kind"] == "ClusterRole" and item["metadata"]["name"].endswith("-controller")]
+    assert "broker-tls" not in str(rules(rendered, "cube-oauth-controller", "cube-oauth"))
 
 
 @pytest.mark.parametrize("process", ["controller", "broker", "portal"])
