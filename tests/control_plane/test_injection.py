@@ -133,6 +133,21 @@ async def test_injecting_an_injected_pod_changes_nothing(tenant, broker, admitte
     assert again["spec"] == made["spec"]
 
 
+async def test_each_review_closes_its_connection(broker):
+    """An API server would keep it, even to a replica that is about to end."""
+    review = {
+        "uid": "1",
+        "operation": "CREATE",
+        "userInfo": {"username": "somebody"},
+        "resource": {"group": "", "version": "v1", "resource": "pods"},
+        "object": cube_pod("cube"),
+        "dryRun": True,
+    }
+    async with broker.session(None) as session, session.post(broker.webhook, json={"request": review}) as answer:
+        assert (await answer.json())["response"]["allowed"]
+        assert answer.headers["Connection"] == "close"
+
+
 async def test_a_refusal_reaches_the_person_as_a_sentence(tenant, admitted):
     await admitted.settled()
     made, said = await admitted(cube_pod("cube", {"name": "a", "image": "x"}, {"name": "b", "image": "y"}))

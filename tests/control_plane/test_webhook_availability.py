@@ -220,6 +220,7 @@ async def test_rotation_and_a_rolling_upgrade_refuse_no_pod(control_plane, tenan
             creation.stop()
         for broker in brokers:
             broker.process.kill()
+            broker.process.wait()
 
 
 async def _injecting(control_plane, tenant):
