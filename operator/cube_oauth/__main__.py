@@ -5,7 +5,6 @@ Each process is imported only when it is asked for, so that the sidecar stays as
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import importlib
 import os
@@ -23,13 +22,21 @@ PROCESSES = {
 }
 
 
-def _arguments(argv: list[str] | None) -> argparse.Namespace:
+def _process(words: list[str]) -> str:
+    """The process that was asked for. The plain command costs no parser: the sidecar is to answer soon."""
+    return words[0] if len(words) == 1 and words[0] in PROCESSES else _parsed(words)
+
+
+def _parsed(words: list[str]) -> str:
+    import argparse  # noqa: PLC0415 - 6 ms
+
     parser = argparse.ArgumentParser(prog="cube-oauth", description="Per-user OAuth for self-hosted Cube on Kubernetes.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="process", required=True, metavar="PROCESS")
     for name, text in PROCESSES.items():
         commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}. Settings: CUBE_OAUTH_* variables.")
-    return parser.parse_args(argv)
+    process: str = parser.parse_args(words).process
+    return process
 
 
 async def _run(process: str) -> None:
@@ -42,12 +49,12 @@ async def _run(process: str) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one process until SIGTERM. Exit code 2: a setting is wrong, and the message says which."""
-    arguments = _arguments(argv)
+    process = _process(sys.argv[1:] if argv is None else argv)
     logs.configure(os.environ.get("CUBE_OAUTH_LOG_LEVEL", "INFO"))
     try:
-        asyncio.run(_run(arguments.process))
+        asyncio.run(_run(process))
     except SettingsError as error:
-        print(f"cube-oauth {arguments.process}: {error}", file=sys.stderr)  # noqa: T201 - before anything else runs
+        print(f"cube-oauth {process}: {error}", file=sys.stderr)  # noqa: T201 - before anything else runs
         return 2
     return 0
 

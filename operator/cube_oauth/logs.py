@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import logging
 import sys
-
-from pythonjsonlogger.json import JsonFormatter
+from functools import cached_property
 
 CHATTY = ("httpx2", "kopf", "kubernetes")
 """Libraries whose every request would be a line; their warnings are kept."""
 
 
+class _Json(logging.Formatter):
+    """Loads what it needs with the first line: the sidecar answers before it has anything to say."""
+
+    @cached_property
+    def _formatter(self) -> logging.Formatter:
+        from pythonjsonlogger.json import JsonFormatter  # noqa: PLC0415 - see above
+
+        names = {"asctime": "time", "levelname": "level", "name": "logger"}
+        return JsonFormatter("{asctime}{levelname}{name}{message}", style="{", rename_fields=names)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        return self._formatter.format(record)
+
+
 def configure(level: str = "INFO") -> None:
     """Send every logger to stderr as JSON: ``time``, ``level``, ``logger``, ``message`` and the record's extras."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        JsonFormatter(
-            "{asctime}{levelname}{name}{message}",
-            style="{",
-            rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
-        )
-    )
+    handler.setFormatter(_Json())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

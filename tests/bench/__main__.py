@@ -4,7 +4,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import expiry, refresh, resolve, restart
+from tests.bench import expiry, refresh, resolve, restart, start
 from tests.bench.installation import Installation
 from tests.bench.results import Result
 from tests.cluster import ControlPlane
@@ -21,6 +21,8 @@ def main() -> int:
             results += _on_a_control_plane("bench-restart", work, None, _after_bootstrap(restart.measure))
         with step("1,000 credentials that end in the same second"):
             results += _on_a_control_plane("bench-expiry", work, None, _after_bootstrap(expiry.measure))
+        with step("the sidecar's start"):
+            results += start.measure(Path(work))
         with step("a resolve through the socket"):
             results += _on_a_control_plane("bench-resolve", work, None, _after_bootstrap(resolve.measure))
     print("\n" + "\n".join(result.row() for result in results) + "\n")

@@ -139,8 +139,10 @@ async def test_a_status_that_the_controller_writes_is_no_news_but_a_new_token_is
         await tenant.credential("bob")
         assert await following() == {"type": "changed", "username": "bob"}
         await tenant.token(tenant.record(credential, app, revision=2))
-        assert await following() == {"type": "changed", "username": "alice"}
+        assert await following() == {"type": "changed", "username": "alice", "rotated": True}
         assert (await broker.entry("alice", pod))["revision"] == 2
+        await tenant.token(tenant.record(credential, app, revision=3, grant="another sign-in"))
+        assert await following() == {"type": "changed", "username": "alice"}
         await tenant.admin.merge(OAUTH_APPS, "trino", {"spec": {"fallback": "Deny"}}, tenant.namespace)
         assert await following() == {"type": "changed"}
         assert (await broker.entry("alice", pod))["fallback"] == "Deny"

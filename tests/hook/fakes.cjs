@@ -44,7 +44,7 @@ class FakeResolver {
     if (method === 'invalidate') await this.onInvalidate(params);
     const credentials = structuredClone(this.sources[username] ?? { warehouse: { status: 'missing', reason: 'NotConnected', fallback: 'ServiceAccount' } });
     if (username === this.holds) await this.hold;
-    const answer = credentials.error ? { error: credentials.error } : { result: { ...(username && { username }), credentials } };
+    const answer = credentials.error ? { error: credentials.error } : { result: { ...(username && { username }), credentials, ...(this.stale && { stale: true }) } };
     return connection.write(`${JSON.stringify({ jsonrpc: '2.0', id, ...answer })}\n`);
   }
 

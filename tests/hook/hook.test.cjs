@@ -265,6 +265,16 @@ describe('what is known about a person', () => {
     assert.equal((await answer).sources.warehouse.accessToken, 't1');
   });
 
+  it('is used once when the resolver could not ask whether it is still so', async () => {
+    resolver.sources.alice = { warehouse: active('t1') };
+    resolver.stale = true;
+    assert.equal((await people.of(caller)).sources.warehouse.accessToken, 't1');
+    assert.equal(people.known(caller), null);
+    resolver.stale = false;
+    await people.of(caller);
+    assert.ok(people.known(caller));
+  });
+
   it('never holds a token that has ended', async () => {
     let now = Date.now();
     people = new hook.People(resolver.path, { now: () => now });

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-Message = dict[str, str]
+Message = dict[str, Any]
 
 MAX_WAITING = 256
 HEARTBEAT_SECONDS = 5.0
@@ -76,9 +76,11 @@ class Changes:
         finally:
             self._streams.discard(stream)
 
-    def changed(self, namespace: str, username: str | None) -> None:
-        """This person (None: everybody) of the namespace."""
+    def changed(self, namespace: str, username: str | None, *, rotated: bool = False) -> None:
+        """This person (None: everybody) of the namespace; ``rotated``: to a newer token of the same sign-in."""
         message = EVERYBODY if username is None else {"type": "changed", "username": username}
+        if rotated:
+            message = {**message, "rotated": True}
         for stream in self._streams:
             if stream.namespace == namespace:
                 stream.put(message)

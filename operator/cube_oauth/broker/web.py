@@ -116,5 +116,5 @@ async def _body(request: web.Request) -> Any:
         raise bad_request("the body must be JSON") from None  # the cause would quote it
 
 
-async def _write(response: web.StreamResponse, message: dict[str, str]) -> None:
+async def _write(response: web.StreamResponse, message: dict[str, Any]) -> None:
     await response.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")

@@ -12,7 +12,7 @@ from cube_oauth.kube.watch import Key, Mirror
 from cube_oauth.providers.endpoints import data_source_of
 from cube_oauth.resources.names import KIND_LABEL, token_secret_name
 from cube_oauth.resources.oauthapp import OAuthApp
-from cube_oauth.resources.secrets import TokenSecret
+from cube_oauth.resources.secrets import TokenRecord, TokenSecret
 from cube_oauth.resources.usercredential import UserCredential
 
 if TYPE_CHECKING:
@@ -25,9 +25,12 @@ if TYPE_CHECKING:
 
 
 class Listener(Protocol):
-    """Is told who is affected by a change; ``username`` None means everybody of the namespace."""
+    """Is told who is affected by a change; ``username`` None means everybody of the namespace.
 
-    def __call__(self, namespace: str, username: str | None) -> None:
+    ``rotated``: only the token is a newer one of the same sign-in, so that nobody lost a permission.
+    """
+
+    def __call__(self, namespace: str, username: str | None, *, rotated: bool = False) -> None:
         """Be told."""
 
 
@@ -115,7 +118,8 @@ class World:
             for event in self._waiting.get(uid, ()):
                 event.set()
         if _token_facts(new) != _token_facts(old):
-            self._tell({(token.record.credential.namespace, token.record.username) for token in (new, old) if token})
+            people = {(token.record.credential.namespace, token.record.username) for token in (new, old) if token}
+            self._tell(people, rotated=_is_rotation(old, new))
 
     def _credential_changed(self, key: Key, new: UserCredential | None, old: UserCredential | None) -> None:
         namespace, name = key
@@ -135,9 +139,9 @@ class World:
         if _app_facts(new) != _app_facts(old):
             self._tell({(namespace, None)})
 
-    def _tell(self, affected: set[tuple[str, str]] | set[tuple[str, None]]) -> None:
+    def _tell(self, affected: set[tuple[str, str]] | set[tuple[str, None]], *, rotated: bool = False) -> None:
         for namespace, username in affected:
-            self._listener(namespace, username)
+            self._listener(namespace, username, rotated=rotated)
 
 
 def _drop(index: dict[Any, dict[str, Any]], key: Any, name: str) -> None:
@@ -149,6 +153,17 @@ def _drop(index: dict[Any, dict[str, Any]], key: Any, name: str) -> None:
 
 def _token_facts(token: TokenSecret | None) -> Any:
     return token and (token.record, token.access_token)
+
+
+def _is_rotation(old: TokenSecret | None, new: TokenSecret | None) -> bool:
+    """Whether the same sign-in of the same person got a newer token."""
+    if not (old and new and old.access_token and new.access_token):
+        return False
+    return _owner(old.record) == _owner(new.record) and old.record.revision < new.record.revision
+
+
+def _owner(record: TokenRecord) -> Any:
+    return record.credential, record.app, record.username, record.grant, record.subject
 
 
 def _credential_facts(credential: UserCredential | None) -> Any:

@@ -390,7 +390,7 @@ class People {
   #keep(caller, result) {
     const credentials = credentialsFrom(caller, result, this.now());
     const person = this.#people.get(caller.username);
-    if (person && person.caller.issuer === caller.issuer) person.known = credentials;
+    if (person && person.caller.issuer === caller.issuer) person.known = result.stale ? null : credentials; // the resolver could not ask: nor do we keep it
     return credentials;
   }
 }

@@ -31,7 +31,6 @@ async def run(variables: Mapping[str, str], stop: asyncio.Event) -> None:
     resolver = Resolver(upstream, settings.outage_seconds, metrics)
     files.write_hook(settings.hook)
     async with Server(resolver, metrics).listening(settings.socket), health.serving(settings.listen, metrics):
-        log.info("resolver listens", extra={"socket": settings.socket})
         following = asyncio.create_task(_follow(upstream, resolver))
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -48,4 +47,5 @@ async def run(variables: Mapping[str, str], stop: asyncio.Event) -> None:
 
 async def _follow(upstream: Upstream, resolver: Resolver) -> None:
     await upstream.open()
+    log.info("resolver listens")  # said late: the formatter is loaded with the first line, and the socket answers already
     await stream.follow(upstream, resolver)

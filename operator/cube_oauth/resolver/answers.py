@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Self
 
@@ -56,10 +56,14 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A person's credentials as JSON, and when (Unix time) the first of its tokens ends."""
+    """A person's credentials as JSON, and when (Unix time) the first of its tokens ends.
+
+    ``doubtful_since`` (Unix time): from then on it may be out of date; None while the stream would have said so.
+    """
 
     raw: bytes
     ends: float
+    doubtful_since: float | None = None
 
     @classmethod
     def read(cls, body: bytes, now: float) -> Self:
@@ -73,7 +77,16 @@ class Answer:
 
     def at(self, now: float) -> Answer:
         """This answer without tokens that have ended."""
-        return self if now < self.ends else Answer.read(self.raw, now)
+        return self if now < self.ends else replace(Answer.read(self.raw, now), doubtful_since=self.doubtful_since)
+
+    def doubted(self, now: float) -> Answer:
+        """The same, out of date perhaps, since now or longer."""
+        return self if self.doubtful_since is not None else replace(self, doubtful_since=now)
+
+    @property
+    def stale(self) -> bytes:
+        """As JSON that says so: whoever gets it asks again the next time."""
+        return self.raw[:-1] + b',"stale":true}'
 
 
 def _end(entry: dict[str, Any]) -> float:
@@ -119,6 +132,13 @@ class Memory:
             answers.popitem(last=False)
         if len(self._people) > people:
             self._people.popitem(last=False)
+
+    def doubt(self, username: str | None, now: float) -> None:
+        """What is known of a person, or of everybody, may be out of date from now on."""
+        people = self._people.values() if username is None else filter(None, (self._people.get(username),))
+        for answers in people:
+            for issuer, answer in answers.items():
+                answers[issuer] = answer.doubted(now)
 
     def forget(self, username: str | None) -> None:
         """Forget a person, or everybody."""

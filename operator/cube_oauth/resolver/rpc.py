@@ -28,6 +28,7 @@ MAX_PENDING = 1024
 """Requests of one connection that wait for the broker; more are read when one is answered."""
 MAX_UNREAD = 4 << 20
 """Bytes that a hook has not read; more, and its connection is closed, which tells it to forget everything."""
+MAX_REQUEST_ID = 200
 WORD = re.compile("[A-Za-z]{1,40}")
 
 CLOSE_SECONDS = 2.0
@@ -134,7 +135,7 @@ class Connection:
             caller = Caller.read(params)
             known = self._resolver.remembered(caller)
             if known is not None:  # without a task: the answer is there
-                self._metrics.request(method, "memory")
+                self._done(method, "memory", params)
                 self._answer(request_id, known)
                 return
             answer = self._resolver.resolve(caller)
@@ -143,7 +144,7 @@ class Connection:
             answer = self._resolver.invalidate(caller, *_refused_token(params))
         else:
             raise MethodNotFoundError("there are the methods resolve and invalidate")
-        task = asyncio.create_task(self._answer_later(request_id, method, answer))
+        task = asyncio.create_task(self._answer_later(request_id, method, params, answer))
         self._pending.add(task)
         task.add_done_callback(self._pending.discard)
 
@@ -152,18 +153,25 @@ class Connection:
         for kind, what, times in _counts(notification):
             self._metrics.hook(kind, what, times)
 
-    async def _answer_later(self, request_id: Any, method: str, answer: Awaitable[bytes]) -> None:
+    async def _answer_later(self, request_id: Any, method: str, params: dict[str, Any], answer: Awaitable[bytes]) -> None:
         try:
             self._answer(request_id, await answer)
-            self._metrics.request(method, "broker")
+            self._done(method, "broker", params)
         except RpcError as error:
-            self._metrics.request(method, error.reason)
+            self._done(method, error.reason, params)
             self._refuse(request_id, error)
         except Exception as error:  # noqa: BLE001 - a hook must never wait for an answer that does not come
             where = traceback.format_tb(error.__traceback__)  # without the message: it could quote what was sent
             log.error("a request failed", extra={"error": type(error).__name__, "where": where})  # noqa: TRY400
-            self._metrics.request(method, RpcError.reason)
+            self._done(method, RpcError.reason, params)
             self._refuse(request_id, RpcError(f"internal error: {type(error).__name__}"))
+
+    def _done(self, method: str, outcome: str, params: dict[str, Any]) -> None:
+        """Counted, and at level DEBUG logged: no name and no value, only Cube's own ID of the request."""
+        self._metrics.request(method, outcome)
+        if log.isEnabledFor(logging.DEBUG):
+            request_id = str(params.get("requestID", ""))[:MAX_REQUEST_ID]
+            log.debug("request of a hook", extra={"method": method, "outcome": outcome, "requestID": request_id})
 
     def _answer(self, request_id: Any, result: bytes) -> None:
         self.write(b'{"jsonrpc":"2.0","id":%s,"result":%s}\n' % (json.dumps(request_id).encode(), result))

@@ -45,7 +45,8 @@ class _Flight:
 class Resolver:
     """Answers from memory while the stream of changes is open, otherwise from the broker, otherwise for a while from memory.
 
-    ``listeners`` are told who changed (None: everybody).
+    What memory gives while the broker cannot be asked is never an ended token, nor one that was withdrawn as far as the stream has
+    said, and at most ``outage_seconds`` old. ``listeners`` are told who changed (None: everybody).
     """
 
     def __init__(self, broker: Broker, outage_seconds: float, metrics: Metrics, clock: Callable[[], float] = time.time) -> None:
@@ -59,19 +60,24 @@ class Resolver:
         self._connected = False
         self._unreachable = False
         """The last attempt to reach the broker failed; the stream goes on trying, so requests need not wait for a timeout each."""
-        self._end_of_patience: asyncio.TimerHandle | None = None
 
     # --- questions
 
     def remembered(self, caller: Caller) -> bytes | None:
         """The answer, if memory may give it: the stream would have said that it changed, or there is nobody to ask."""
         answer = self._memory.get(caller.key)
-        if answer is None or not (self._connected or self._unreachable):
+        if answer is None:
             return None
+        if self._connected:
+            return answer.raw if answer.doubtful_since is None and self._clock() < answer.ends else None
+        return self._old(answer) if self._unreachable else None
+
+    def _old(self, answer: Answer) -> bytes | None:
+        """The answer although it may be out of date; None when it may be so for too long."""
         now = self._clock()
-        if now < answer.ends:
-            return answer.raw
-        return answer.at(now).raw if self._unreachable else None
+        if answer.doubtful_since is not None and now - answer.doubtful_since >= self._outage_seconds:
+            return None
+        return answer.at(now).stale
 
     async def resolve(self, caller: Caller) -> bytes:
         """A person's credentials as JSON. Raises BrokerUnreachableError, ForbiddenError."""
@@ -108,9 +114,10 @@ class Resolver:
             raise
         self._metrics.broker("ok")
         self._unreachable = False
-        if not flight.stale:
-            self._keep(key, answer)
-        return answer.raw
+        if flight.stale:
+            return answer.stale
+        self._keep(key, answer)
+        return answer.raw if self._connected else answer.stale
 
     async def _current(self, flight: _Flight, ask: Callable[[], Any]) -> Answer:
         """Asked again when the person changed on the way: an answer from before must not follow the news."""
@@ -125,65 +132,59 @@ class Resolver:
             raise BrokerUnreachableError("the broker's answer cannot be read") from error
 
     def _from_memory(self, key: Key) -> bytes:
-        self._unreachable = True
+        self._unreachable = not self._connected
         answer = self._memory.get(key)
-        if answer is None:
-            raise BrokerUnreachableError("nothing is known of this person, and the broker cannot be reached")
-        return answer.at(self._clock()).raw
+        old = self._old(answer) if answer else None
+        if old is None:
+            raise BrokerUnreachableError("nothing is known of this person, or nothing recent, and the broker cannot be reached")
+        return old
 
     def _keep(self, key: Key, answer: Answer) -> None:
-        self._memory.put(key, answer)
+        self._memory.put(key, answer if self._connected else answer.doubted(self._clock()))
         self._metrics.gauge("people", len(self._memory))
 
     # --- news from the stream
 
     def connected(self) -> None:
-        """The stream is open: whatever happened before is unknown, so everything known is forgotten."""
+        """The stream is open: from now on it says what changes. What was known before stays in doubt until it is asked again."""
         self._connected, self._unreachable = True, False
-        self._stop_waiting()
         self._metrics.gauge("stream_connected", 1)
-        self.changed(None)
+        self._outdated(None)
 
     def interrupted(self, problem: str) -> None:
         """The stream ended, or could not be opened. Hooks ask anew; memory serves what the broker cannot, for a while."""
         if self._connected:
             self._metrics.interruption()
             log.warning("the stream of changes is interrupted", extra={"problem": problem})
+            self._memory.doubt(None, self._clock())
             self._tell(None)
         self._unreachable = not self._connected
         self._connected = False
         self._metrics.gauge("stream_connected", 0)
-        if self._end_of_patience is None:
-            self._wait_for_broker()
+
+    def rotated(self, username: str) -> None:
+        """This person has a newer token. The one that is known serves only if the broker cannot be asked for the newer one."""
+        self._memory.doubt(username, self._clock())
+        self._outdated(username)
+        self._tell(username)
 
     def changed(self, username: str | None) -> None:
-        """Something that decides about this person changed; None: about everybody."""
+        """Something that decides about this person changed, perhaps a permission; None: about everybody."""
         self._memory.forget(username)
-        for flight in self._flights.values():
-            flight.stale = flight.stale or username in (None, flight.username)
+        self._outdated(username)
         self._metrics.gauge("people", len(self._memory))
         self._tell(username)
+
+    def _outdated(self, username: str | None) -> None:
+        """Answers on their way may be from before."""
+        for flight in self._flights.values():
+            flight.stale = flight.stale or username in (None, flight.username)
 
     def _tell(self, username: str | None) -> None:
         for listener in tuple(self.listeners):
             listener(username)
 
-    def _wait_for_broker(self) -> None:
-        self._end_of_patience = asyncio.get_running_loop().call_later(self._outage_seconds, self._give_up)
-
-    def _give_up(self) -> None:
-        """Nothing is served longer than this without the stream, whatever became of it."""
-        log.warning("the broker is away for too long: everything known is forgotten", extra={"seconds": self._outage_seconds})
-        self.changed(None)
-        self._wait_for_broker()
-
-    def _stop_waiting(self) -> None:
-        if self._end_of_patience:
-            self._end_of_patience.cancel()
-            self._end_of_patience = None
-
     def close(self) -> None:
         """End what is still waiting."""
-        self._stop_waiting()
         for flight in self._flights.values():
             flight.task.cancel()

@@ -43,5 +43,7 @@ def _take(line: dict[str, Any], upstream: Upstream, resolver: Resolver) -> None:
         upstream.trust(line["ca"])
     if kind == "hello":
         resolver.connected()
+    elif kind == "changed" and line.get("rotated") and isinstance(line.get("username"), str):
+        resolver.rotated(line["username"])
     elif kind == "changed":
         resolver.changed(line.get("username"))

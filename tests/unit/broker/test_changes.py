@@ -19,7 +19,9 @@ async def test_each_namespace_hears_its_own():
     with all_streams.stream("team") as team, all_streams.stream("other") as other:
         all_streams.changed("team", "alice")
         all_streams.changed("other", None)
-        assert await take(team, 1) == [{"type": "changed", "username": "alice"}]
+        all_streams.changed("team", "bob", rotated=True)
+        rotated = {"type": "changed", "username": "bob", "rotated": True}
+        assert await take(team, 2) == [{"type": "changed", "username": "alice"}, rotated]
         assert await take(other, 1) == [EVERYBODY]
 
 

@@ -68,12 +68,11 @@ async def hook(socket):
 
 async def test_resolve_answers_with_the_request_id(hook):
     answer = await hook.ask(7, "resolve", caller={"username": "alice", "assertion": None}, requestID="b7")
-    assert answer == {"jsonrpc": "2.0", "id": 7, "result": ANSWER}
+    assert answer == {"jsonrpc": "2.0", "id": 7, "result": {**ANSWER, "stale": True}}, "without a stream nobody says what changes"
 
 
 async def test_a_second_answer_comes_from_memory_and_is_the_same(hook, resolver):
     resolver.connected()
-    assert await hook.line() == {"jsonrpc": "2.0", "method": "changed", "params": {}}
     first = await hook.ask(1, "resolve", caller={"username": "alice"})
     second = await hook.ask("x", "resolve", caller={"username": "alice"})
     assert (second["id"], second["result"]) == ("x", first["result"])
@@ -97,6 +96,15 @@ async def test_what_the_hook_counts_is_in_the_metrics(hook, metrics):
     await hook.ask(1, "resolve", caller={"username": "alice"})
     assert 'cube_oauth_hook_decisions_total{reason="Active"} 6' in metrics.text()
     assert 'cube_oauth_hook_drivers_total{event="opened"} 2' in metrics.text()
+
+
+async def test_the_access_log_names_requests_and_outcomes_and_nothing_else(hook, caplog):
+    caplog.set_level("DEBUG", "cube_oauth.resolver")
+    caller = {"username": "alice", "issuer": "https://idp", "assertion": CANARY}
+    await hook.ask(1, "resolve", caller=caller, requestID="b7" * 300)
+    [record] = [record for record in caplog.records if record.message == "request of a hook"]
+    assert (record.method, record.outcome, record.requestID) == ("resolve", "broker", "b7" * 100)
+    assert not any(word in repr(vars(record)) for word in (CANARY, "alice", "idp"))
 
 
 @pytest.mark.parametrize("counts", [{"a token": 1}, {"x" * 41: 1}, {'"': 1}, {"Active": -1}, {"Active": "1"}])
