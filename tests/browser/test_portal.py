@@ -175,6 +175,15 @@ def test_after_logging_out_the_apps_are_gone(world, alice):
     expect(alice.page.locator("[data-app]")).to_have_count(0)
 
 
+def test_logging_out_at_the_provider_too(alice):
+    alice.log_out()
+    alice.page.get_by_role("link", name="Log out at").click()
+    alice.page.get_by_role("button", name="sign me out").click()
+    alice.page.goto(alice.portal)
+    alice.page.get_by_role("link", name="Log in").click()
+    expect(alice.page.locator("#log-in")).to_be_visible()
+
+
 def test_an_app_that_is_not_ready_says_why_and_has_no_button(world, alice):
     world.apply(world.app("finance", displayName="Finance warehouse"))
     world.cluster.kubectl("wait", "--for=condition=Ready=false", "oauthapp/finance", "-n", TENANT, "--timeout=30s")

@@ -64,6 +64,13 @@ def test_an_http_portal_is_refused():
         render({**FIVE, "portal": {"url": "http://connect.example.com"}})
 
 
+def test_a_proxy_takes_the_place_of_the_log_in_and_not_both():
+    proxy = {"proxy": {"addresses": ["10.1.2.3/32"]}}
+    assert "CUBE_OAUTH_PROXY_ADDRESSES" in render({**FIVE, "login": proxy})
+    with pytest.raises(ClusterError, match="only one of them"):
+        render({**FIVE, "login": {**FIVE["login"], **proxy}})
+
+
 def test_keys_and_tokens_are_kept_apart():
     with pytest.raises(ClusterError, match="kept apart"):
         render({**FIVE, "tokenNamespace": {"name": "cube-oauth"}})

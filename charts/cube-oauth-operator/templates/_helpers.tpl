@@ -37,8 +37,12 @@ app.kubernetes.io/component: {{ .component }}
 {{/* What cannot be guessed is asked for before anything is installed. */}}
 {{- define "cube-oauth.check" -}}
 {{- if not (hasPrefix "https://" .Values.portal.url) }}{{ fail "portal.url must be the portal's public https:// address, for example https://connect.example.com" }}{{ end }}
+{{- if .Values.login.proxy.addresses }}
+{{- if .Values.login.issuer }}{{ fail "login.issuer and login.proxy.addresses are set: only one of them can say who somebody is" }}{{ end }}
+{{- else }}
 {{- if not (hasPrefix "https://" .Values.login.issuer) }}{{ fail "login.issuer must be the https:// issuer of the OpenID provider at which people log in to the portal" }}{{ end }}
 {{- if not .Values.login.clientID }}{{ fail "login.clientID must be the client ID of the portal at login.issuer" }}{{ end }}
+{{- end }}
 {{- if not .Values.namespaces }}{{ fail "namespaces must list the namespaces in which OAuthApps and Cube live, for example {analytics}; [\"*\"] chooses all" }}{{ end }}
 {{- if has .Release.Namespace (list (include "cube-oauth.tokenNamespace" .)) }}{{ fail "tokenNamespace.name must be another namespace than the release's: keys and tokens are kept apart" }}{{ end }}
 {{- end }}

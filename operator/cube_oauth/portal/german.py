@@ -19,6 +19,10 @@ GERMAN: Mapping[str, str] = {
     "welcome.title": "Abfragen als Sie selbst",
     "welcome.body": "Verbinden Sie Ihr eigenes Konto einmal mit jeder Datenquelle. Von da an läuft, was Sie Cube fragen, mit Ihren "
     "eigenen Rechten, und die Verbindung erneuert sich von selbst.",
+    "logged-out.title": "Sie sind abgemeldet",
+    "logged-out.body": "Bei <strong>{host}</strong> sind Sie vielleicht noch angemeldet; dann lässt „Anmelden“ Sie ohne Frage "
+    "wieder ein. An einem Computer, den auch andere nutzen, melden Sie sich auch dort ab.",
+    "logged-out.there": "Bei {host} abmelden",
     # connected apps
     "apps.title": "Verbundene Apps",
     "apps.intro": "Mit einem verbundenen Konto läuft, was Sie Cube fragen, in dieser Datenquelle mit Ihren eigenen Rechten.",
@@ -145,6 +149,9 @@ GERMAN: Mapping[str, str] = {
     "refused.Nameless.title": "Wir können Sie nicht unterscheiden",
     "refused.Nameless.body": "Die Antwort der Anmeldung enthält keinen brauchbaren Benutzernamen ({why}). Sagen Sie Ihrer "
     "Cube-Administration Bescheid.",
+    "refused.NotThroughProxy.title": "Hier geht es nicht hinein",
+    "refused.NotThroughProxy.body": "Das Portal ist nur über seinen Anmelde-Proxy offen. Rufen Sie es über seine öffentliche "
+    "Adresse auf.",
     "refused.SessionOver.title": "Ihre Sitzung ist zu Ende",
     "refused.SessionOver.body": "Sie waren eine Weile weg und wurden abgemeldet. Es wurde nichts geändert. Melden Sie sich an, und "
     "beginnen Sie noch einmal.",

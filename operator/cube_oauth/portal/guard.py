@@ -10,6 +10,7 @@ from aiohttp import web
 from cube_oauth.kube.api import KubeError
 from cube_oauth.portal.addresses import client_address
 from cube_oauth.portal.portal import VISIT, portal_of
+from cube_oauth.portal.proxy import continued, person_of
 from cube_oauth.portal.refusals import RefusedError
 from cube_oauth.portal.security import headers, sent_by_us
 
@@ -39,10 +40,10 @@ async def guard(request: web.Request, handler: Callable[[web.Request], Awaitable
         return await handler(request)
     portal = portal_of(request)
     visit = portal.cookies.visit(request, portal.clock())
-    visit.admin = visit.session is not None and portal.settings.admins.hold(visit.session.username, visit.session.groups)
     request[VISIT] = visit
     private = request.path.startswith(CALLBACKS)
     try:
+        _identify(request, portal, visit)
         await _check(request, portal, visit)
         response = await handler(request)
     except RefusedError as refused:
@@ -53,6 +54,16 @@ async def guard(request: web.Request, handler: Callable[[web.Request], Awaitable
         response.headers["Referrer-Policy"] = "no-referrer"
     visit.close(response)
     return response
+
+
+def _identify(request: web.Request, portal: Portal, visit: Visit) -> None:
+    """Who it is: the session's person, unless a proxy says who."""
+    if proxy := portal.settings.proxy:
+        session, visit.session = visit.session, None
+        visit.session = continued(session, person_of(request.headers, request.remote, proxy), visit.now)
+        visit.proxied = True
+    person = visit.session
+    visit.admin = person is not None and portal.settings.admins.hold(person.username, person.groups)
 
 
 async def _check(request: web.Request, portal: Portal, visit: Visit) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from aiohttp import web
 
 from cube_oauth.portal.cookies import CookieTooLargeError
 from cube_oauth.portal.oidc import AGAIN
@@ -13,19 +16,20 @@ from cube_oauth.portal.session import Session, own_page
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from aiohttp import web
-
-    from cube_oauth.portal.oidc import Person
+    from cube_oauth.portal.oidc import LogIn, Person
     from cube_oauth.portal.portal import Portal
     from cube_oauth.portal.session import Pending
 
 
+LOGGED_OUT = "/logged-out"
+
+
 async def begin(request: web.Request) -> web.StreamResponse:
     """``GET /login``: on to the provider. Somebody who is logged in is not asked again."""
-    visit, next_page = visit_of(request), own_page(request.query.get("next"))
-    if visit.session is not None:
+    visit, next_page, log_in = visit_of(request), own_page(request.query.get("next")), portal_of(request).log_in
+    if visit.session is not None or log_in is None:
         return see_other(next_page)
-    pending, url = await portal_of(request).log_in.begin(next_page, visit.now)
+    pending, url = await log_in.begin(next_page, visit.now)
     visit.remember(pending)
     return see_other(url)
 
@@ -35,7 +39,7 @@ async def callback(request: web.Request) -> web.StreamResponse:
     portal, visit = portal_of(request), visit_of(request)
     try:
         pending = _answered(request)
-        person = await portal.log_in.finish(request.query, pending, visit.now)
+        person = await _provider(portal).finish(request.query, pending, visit.now)
     except RefusedError as refused:
         portal.metrics.log_ins.labels(refused.word).inc()
         audit.info("log-in refused", extra={"outcome": refused.word, "reason": refused.values.get("reason")})
@@ -53,12 +57,28 @@ def _answered(request: web.Request) -> Pending:
     return pending
 
 
+def _provider(portal: Portal) -> LogIn:
+    if portal.log_in is None:
+        raise web.HTTPNotFound
+    return portal.log_in
+
+
 async def log_out(request: web.Request) -> web.StreamResponse:
-    """``POST /logout``: here, not at the provider."""
+    """``POST /logout``: here; the next page leads to the provider's own log-out."""
     visit = visit_of(request)
+    _provider(portal_of(request))
     audit.info("logged out", extra={"username": visit.person.username})
     visit.session = None
-    return see_other("/")
+    return see_other(LOGGED_OUT)
+
+
+async def logged_out(request: web.Request) -> web.StreamResponse:
+    """``GET /logged-out``: that it is done here, and how to log out at the provider, which would let one in again unasked."""
+    portal, visit = portal_of(request), visit_of(request)
+    if visit.session is not None:
+        return see_other("/")
+    url = await _provider(portal).log_out_url() or ""
+    return portal.pages.page("logged_out.html", visit, url=url, host=urlsplit(url).hostname or "")
 
 
 def session_of(portal: Portal, person: Person, now: datetime) -> Session:

@@ -21,6 +21,7 @@ from cube_oauth.providers import (
     ProviderError,
     authorization_url,
     endpoints_of,
+    log_out_url,
     new_verifier,
     read_callback,
     verify_id_token,
@@ -113,6 +114,14 @@ class LogIn:
         except ProviderError as error:
             raise _refused_by_provider(error) from error
         return endpoints_of(metadata, self.settings.scopes, confidential=self.settings.client_secret_file is not None)
+
+    async def log_out_url(self) -> str | None:
+        """Where to log out at the provider, too; None where it has no such address, or cannot be asked now."""
+        try:
+            metadata = await self._discovery.metadata(self.settings.issuer)
+        except ProviderError:
+            return None
+        return log_out_url(metadata.end_session_url, self.settings.client_id) if metadata.end_session_url else None
 
     async def _claims(self, endpoints: Endpoints, code: SecretStr, pending: Pending, now: datetime) -> dict[str, Any]:
         answer = await self._client.exchange_code(

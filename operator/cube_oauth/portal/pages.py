@@ -69,6 +69,7 @@ class Pages:
             "form_token": session.form_token if session else "",
             "language": visit.language,
             "admin": visit.admin,
+            "proxied": visit.proxied,
         }
         html = self._jinja.get_template(template).render(private=private, **common, **values)
         headers = {"Referrer-Policy": "no-referrer"} if private else None

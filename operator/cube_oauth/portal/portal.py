@@ -39,7 +39,8 @@ class Portal:
     settings: PortalSettings
     cluster: Cluster
     cookies: Cookies
-    log_in: LogIn
+    log_in: LogIn | None
+    """None: a proxy says who somebody is."""
     pages: Pages = field(default_factory=Pages)
     metrics: Metrics = field(default_factory=Metrics)
     limits: Limits = field(default_factory=Limits)

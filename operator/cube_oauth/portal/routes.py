@@ -32,6 +32,7 @@ def application(portal: Portal) -> web.Application:
             web.get("/login", login.begin, allow_head=False),
             web.get(CALLBACK, login.callback, allow_head=False),  # a look at an answer must not use it up
             web.post("/logout", login.log_out),
+            web.get(login.LOGGED_OUT, login.logged_out),
             web.get(f"/connect/{_ONE_APP}", connect.page),
             web.post(f"/connect/{_ONE_APP}", connect.start),
             web.get(f"/callback/{_ONE_APP}", connect.callback, allow_head=False),

@@ -54,7 +54,8 @@ def _portal(settings: PortalSettings, api: Api, client: ProviderClient) -> Porta
         ring()
     except (OSError, ValueError) as error:
         raise SettingsError(f"{PREFIX}COOKIE_RING_FILE cannot be read as a key ring: the controller makes it") from error
-    log_in = LogIn(settings.log_in, client, f"{settings.installation.portal_url}{CALLBACK}")
+    redirect_uri = f"{settings.installation.portal_url}{CALLBACK}"
+    log_in = LogIn(settings.log_in, client, redirect_uri) if settings.log_in else None
     return Portal(settings, Cluster(api, settings.installation), Cookies(ring), log_in)
 
 

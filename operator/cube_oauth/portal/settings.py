@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
 from cube_oauth.portal.addresses import Allowed
+from cube_oauth.portal.proxy import ProxySettings
 from cube_oauth.settings import PREFIX, Environment, Installation, SettingsError
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ class PortalSettings:
     """All of it."""
 
     installation: Installation
-    log_in: LogInSettings
+    log_in: LogInSettings | None
+    """None: ``proxy`` says who somebody is."""
     listen: tuple[str, int]
     listen_health: tuple[str, int]
     tls_directory: Path | None
@@ -75,15 +77,16 @@ class PortalSettings:
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     """Whose ``X-Forwarded-For`` counts."""
     admins: Admins = Admins()
+    proxy: ProxySettings | None = None
 
     @classmethod
     def read(cls, variables: Mapping[str, str]) -> Self:
         """Raises SettingsError, with a sentence that names the variable."""
         env = Environment(variables)
-        directory = env.optional("TLS_DIR")
+        directory, proxy = env.optional("TLS_DIR"), _proxy(env)
         return cls(
             installation=_with_origin(Installation.read(env)),
-            log_in=LogInSettings.read(env),
+            log_in=None if proxy else LogInSettings.read(env),
             listen=env.address("LISTEN_PORTAL", ":8000"),
             listen_health=env.address("LISTEN", ":8080"),
             tls_directory=Path(directory) if directory else None,
@@ -92,6 +95,7 @@ class PortalSettings:
             allowed_addresses=_networks(env, "ALLOWED_ADDRESSES"),
             return_to=_return_to(env.words("RETURN_TO")),
             trusted_proxies=_networks(env, "TRUSTED_PROXIES"),
+            proxy=proxy,
             admins=Admins(env.words("ADMIN_USERS"), env.words("ADMIN_GROUPS")),
         )
 
@@ -113,6 +117,17 @@ def _with_origin(installation: Installation) -> Installation:
     if parts.scheme not in ("https", "http") or not parts.netloc or parts.path or parts.query or parts.username:
         raise SettingsError(f"{PREFIX}PORTAL_URL must be the origin that people open, without a path: https://connect.example.com")
     return installation
+
+
+def _proxy(env: Environment) -> ProxySettings | None:
+    addresses = _networks(env, "PROXY_ADDRESSES")
+    if not addresses:
+        return None
+    if env.optional("LOGIN_ISSUER"):
+        raise SettingsError(f"{PREFIX}PROXY_ADDRESSES and {PREFIX}LOGIN_ISSUER are set: only one of them can say who somebody is")
+    return ProxySettings(
+        addresses, env.text("PROXY_USERNAME_HEADER", "X-Forwarded-User"), env.text("PROXY_GROUPS_HEADER", "X-Forwarded-Groups")
+    )
 
 
 def _return_to(words: tuple[str, ...]) -> tuple[Allowed, ...]:

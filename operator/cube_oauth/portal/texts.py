@@ -49,6 +49,10 @@ ENGLISH: Mapping[str, str] = {
     "welcome.title": "Query as yourself",
     "welcome.body": "Connect your own account at each data source once. From then on, what you ask Cube runs with your own "
     "permissions, and your connection is renewed by itself.",
+    "logged-out.title": "You are logged out",
+    "logged-out.body": "At <strong>{host}</strong> you may still be logged in; then Log in lets you in again without a question. "
+    "On a computer that others use, log out there, too.",
+    "logged-out.there": "Log out at {host}",
     # connected apps
     "apps.title": "Connected apps",
     "apps.intro": "With a connected account, what you ask Cube runs with your own permissions in that data source.",
@@ -171,6 +175,8 @@ ENGLISH: Mapping[str, str] = {
     "Log in again.",
     "refused.Nameless.title": "You cannot be told apart",
     "refused.Nameless.body": "The log-in provider's answer holds no usable user name ({why}). Tell whoever runs Cube for you.",
+    "refused.NotThroughProxy.title": "This is not the way in",
+    "refused.NotThroughProxy.body": "The portal is open to its log-in proxy alone. Open it by its public address.",
     "refused.SessionOver.title": "Your session has ended",
     "refused.SessionOver.body": "You were away for a while, so you have been logged out. Nothing was changed. Log in, "
     "and start again.",

@@ -52,6 +52,8 @@ class Visit:
     """What the browser has."""
     passive: bool = False
     """Asked by the page's script, not by the person: no sign of life."""
+    proxied: bool = False
+    """Whether a proxy says who it is: there is no logging out here."""
     admin: bool = False
     """Whether the person may see and make OAuth apps."""
 

@@ -7,7 +7,7 @@ fault it is. Nothing here stores or logs anything.
 from cube_oauth.providers.addresses import Network
 from cube_oauth.providers.answers import TokenAnswer, restored, stored
 from cube_oauth.providers.authentication import ClientCredentials
-from cube_oauth.providers.authorization import CallbackError, authorization_url, new_verifier, read_callback
+from cube_oauth.providers.authorization import CallbackError, authorization_url, log_out_url, new_verifier, read_callback
 from cube_oauth.providers.client import ProviderClient
 from cube_oauth.providers.discovery import Discovery
 from cube_oauth.providers.endpoints import (
@@ -41,6 +41,7 @@ __all__ = [
     "authorization_url",
     "data_source_of",
     "endpoints_of",
+    "log_out_url",
     "needs_discovery",
     "new_verifier",
     "read_callback",

@@ -135,6 +135,14 @@ def authorization_url(
     return str(prepare_grant_uri(url, client_id, "code", redirect_uri, scope, state, **own))
 
 
+def log_out_url(end_session_url: str, client_id: str) -> str:
+    """Where to send a browser to log out at the provider (RP-Initiated Logout 1.0, section 2).
+
+    No ID token goes along: addresses are logged and remembered. So the provider asks the person first.
+    """
+    return str(add_params_to_uri(end_session_url, [("client_id", client_id)]))
+
+
 def _same(given: str | None, expected: str) -> bool:
     return given is not None and hmac.compare_digest(given.encode(errors="replace"), expected.encode())
 

@@ -85,6 +85,7 @@ def _metadata(client: ProviderClient, found: dict[str, Any]) -> ServerMetadata:
         jwks_url=optional("jwks_uri"),
         userinfo_url=optional("userinfo_endpoint"),
         introspection_url=optional("introspection_endpoint"),
+        end_session_url=optional("end_session_endpoint"),
         client_authentications=supported,
         iss_in_answers=found.get("authorization_response_iss_parameter_supported") is True,
     )

@@ -29,6 +29,8 @@ class ServerMetadata:
     jwks_url: str | None = None
     userinfo_url: str | None = None
     introspection_url: str | None = None
+    end_session_url: str | None = None
+    """Where a browser logs out (OpenID Connect RP-Initiated Logout 1.0, section 2.1)."""
     client_authentications: tuple[str, ...] = ("client_secret_basic",)
     """``token_endpoint_auth_methods_supported``; the default is the RFC's."""
     iss_in_answers: bool = False

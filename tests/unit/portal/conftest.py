@@ -215,6 +215,10 @@ class LogInProvider(LogIn):
     def __init__(self, settings):
         self.settings = settings
         self.says = Person("alice", ())
+        self.ends = "https://login.example.com/end?client_id=portal"
+
+    async def log_out_url(self):
+        return self.ends
 
     async def begin(self, next_page, now):
         from cube_oauth.portal.session import Pending  # noqa: PLC0415

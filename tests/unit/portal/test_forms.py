@@ -85,5 +85,5 @@ async def test_a_link_does_what_a_form_does_never(browser, world, path):
 
 async def test_logging_out_forgets_the_session(browser):
     answer = await browser.log_in().post("/logout")
-    assert (answer.status, answer.headers["Location"]) == (303, "/")
+    assert (answer.status, answer.headers["Location"]) == (303, "/logged-out")
     assert not browser.cookies

@@ -94,6 +94,26 @@ async def test_groups_that_do_not_fit_are_left_out_unless_an_app_names_them(brow
     assert browser.session.groups == ("analysts",)
 
 
+# ---- the way out
+
+
+async def test_who_has_logged_out_here_is_led_to_the_provider_s_own_log_out(browser):
+    answer = await browser.get("/logged-out")
+    assert 'href="https://login.example.com/end?client_id=portal"' in answer.html
+    assert 'href="/login"' in answer.html
+
+
+async def test_where_the_provider_has_none_there_is_no_link(browser, world):
+    world.log_in.ends = None
+    answer = await browser.get("/logged-out")
+    assert "login.example.com" not in answer.html
+    assert 'href="/login"' in answer.html
+
+
+async def test_nobody_is_told_to_be_logged_out_who_is_not(browser):
+    assert (await browser.log_in().get("/logged-out")).headers["Location"] == "/"
+
+
 # ---- who it is
 
 PEOPLE = {
@@ -170,8 +190,14 @@ class FakeClient:
 
 
 class FakeDiscovery:
+    more = {}
+    problem = None
+
     async def metadata(self, issuer):
-        return ServerMetadata(ISSUER, f"{ISSUER}/authorize", f"{ISSUER}/token", jwks_url=f"{ISSUER}/jwks", iss_in_answers=True)
+        if self.problem:
+            raise self.problem
+        known = {"jwks_url": f"{ISSUER}/jwks", "iss_in_answers": True, **self.more}
+        return ServerMetadata(ISSUER, f"{ISSUER}/authorize", f"{ISSUER}/token", **known)
 
 
 def log_in_with(client):
@@ -230,6 +256,19 @@ async def test_an_answer_without_an_id_token_logs_nobody_in():
     client.answer = TokenAnswer(access_token=secret("a"))
     with pytest.raises(RefusedError, match="LogInFailed"):
         await log_in_with(client).finish(GOOD, PENDING, NOW)
+
+
+async def test_the_provider_s_log_out_is_told_the_client_and_no_token():
+    log_in = log_in_with(FakeClient())
+    log_in._discovery.more = {"end_session_url": f"{ISSUER}/end?x=1"}
+    assert await log_in.log_out_url() == f"{ISSUER}/end?x=1&client_id=portal"
+
+
+@pytest.mark.parametrize("problem", [None, ProviderError(Kind.WEATHER, "Timeout", "slow")], ids=["it has none", "it is away"])
+async def test_logging_out_does_not_depend_on_the_provider(problem):
+    log_in = log_in_with(FakeClient())
+    log_in._discovery.problem = problem
+    assert await log_in.log_out_url() is None
 
 
 def test_identity_errors_are_the_providers_own_kind():

@@ -4,6 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
+from cube_oauth.portal.proxy import ProxySettings
 from cube_oauth.portal.server import run
 from cube_oauth.portal.settings import PortalSettings
 from cube_oauth.portal.tls import ServerCertificate
@@ -58,6 +59,15 @@ def test_networks_are_read():
 def test_a_wrong_setting_is_named(name, value):
     with pytest.raises(SettingsError, match=f"CUBE_OAUTH_{name}"):
         PortalSettings.read({**ENOUGH, f"CUBE_OAUTH_{name}": value})
+
+
+def test_a_proxy_takes_the_place_of_the_log_in():
+    without = {name: value for name, value in ENOUGH.items() if "LOGIN" not in name}
+    settings = PortalSettings.read({**without, "CUBE_OAUTH_PROXY_ADDRESSES": "10.1.2.3/32"})
+    assert settings.log_in is None
+    assert settings.proxy == ProxySettings((ip_network("10.1.2.3/32"),), "X-Forwarded-User", "X-Forwarded-Groups")
+    with pytest.raises(SettingsError, match="only one of them"):
+        PortalSettings.read({**ENOUGH, "CUBE_OAUTH_PROXY_ADDRESSES": "10.1.2.3/32"})
 
 
 async def test_nothing_starts_with_a_wrong_setting():
