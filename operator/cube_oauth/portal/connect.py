@@ -242,7 +242,14 @@ async def leaving(request: web.Request) -> web.StreamResponse:
 
 
 async def disconnect(request: web.Request) -> web.StreamResponse:
-    """``POST /disconnect/<namespace>/<app>``: delete the person's UserCredentials; the controller revokes the tokens."""
+    """``POST /disconnect/<namespace>/<app>``."""
+    app, ended = await end_connection(request)
+    visit_of(request).notify("notice.disconnected" if ended else "notice.nothing", app.title)
+    return see_other("/")
+
+
+async def end_connection(request: web.Request) -> tuple[OAuthApp, int]:
+    """Delete the person's UserCredentials, and how many there were; the controller revokes the tokens."""
     portal, visit = portal_of(request), visit_of(request)
     app = _app_of(request, visit.person)
     known = portal.cluster.credentials(app, visit.person.username)
@@ -250,10 +257,9 @@ async def disconnect(request: web.Request) -> web.StreamResponse:
     for credential in known:
         await portal.cluster.remove(credential)
     await portal.cluster.until(lambda: _gone(portal, app, visit, known), visit.person.username, PATIENCE)
-    visit.notify("notice.disconnected" if known else "notice.nothing", app.title)
     portal.metrics.disconnects.labels(app.metadata.namespace, app.metadata.name).inc()
     _record(request, "disconnected", credentials=len(known))
-    return see_other("/")
+    return app, len(known)
 
 
 def _gone(portal: Portal, app: OAuthApp, visit: Visit, known: list[UserCredential]) -> bool:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from cube_oauth.kube.api import KubeError
+from cube_oauth.portal import api
 from cube_oauth.portal.addresses import client_address
+from cube_oauth.portal.openapi import TOKEN_HEADER
 from cube_oauth.portal.portal import VISIT, portal_of
 from cube_oauth.portal.proxy import continued, person_of
 from cube_oauth.portal.refusals import RefusedError
@@ -46,10 +48,12 @@ async def guard(request: web.Request, handler: Callable[[web.Request], Awaitable
         _identify(request, portal, visit)
         await _check(request, portal, visit)
         response = await handler(request)
-    except RefusedError as refused:
-        response = portal.pages.refusal(refused, visit, private=private)
     except Exception as error:  # noqa: BLE001 - whatever it is becomes a page
-        response = portal.pages.refusal(_refusal(error), visit, private=private)
+        refused = error if isinstance(error, RefusedError) else _refusal(error)
+        programs = request.path.startswith(api.PATH)
+        response = api.problem(refused, visit) if programs else portal.pages.refusal(refused, visit, private=private)
+    if request.headers.get("Origin") in portal.settings.api_origins and request.path.startswith(api.PATH):
+        response.headers.update(api.shared_with(request.headers["Origin"]))
     if private:
         response.headers["Referrer-Policy"] = "no-referrer"
     visit.close(response)
@@ -76,7 +80,8 @@ async def _check(request: web.Request, portal: Portal, visit: Visit) -> None:
         return
     if not sent_by_us(request.headers, portal.settings.origin):
         raise RefusedError("ForeignForm", 403)
-    if not visit.person.owns(str((await request.post()).get("token", ""))):
+    token = request.headers.get(TOKEN_HEADER) or str((await request.post()).get("token", ""))
+    if not visit.person.owns(token):
         raise RefusedError("ForeignForm", 403)
 
 

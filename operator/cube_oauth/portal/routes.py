@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from cube_oauth.portal import admin, connect, live, login
+from cube_oauth.portal import admin, api, connect, live, login
 from cube_oauth.portal.guard import add_headers, guard
 from cube_oauth.portal.oidc import CALLBACK
 from cube_oauth.portal.overview import card, version
@@ -45,6 +45,11 @@ def application(portal: Portal) -> web.Application:
             web.get(f"{admin.PATH}/{_ONE_APP}", admin.for_admins(admin.app)),
             web.post(f"{admin.PATH}/{_ONE_APP}/revoke", admin.for_admins(admin.revoke)),
             web.post(f"{admin.PATH}/{_ONE_APP}/secret", admin.for_admins(admin.client_secret)),
+            web.get("/api/openapi.json", api.openapi),
+            web.get("/api/session", api.session),
+            web.get("/api/apps", api.apps),
+            web.get(f"/api/apps/{_ONE_APP}", api.app),
+            web.delete(f"/api/apps/{_ONE_APP}", api.disconnect),
             web.get("/static/{name}", portal.pages.static),
         ]
     )

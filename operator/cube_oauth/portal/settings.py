@@ -76,6 +76,8 @@ class PortalSettings:
     """Where a deep link may lead back to."""
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     """Whose ``X-Forwarded-For`` counts."""
+    api_origins: tuple[str, ...] = ()
+    """Whose pages may read the JSON API with the person's cookie."""
     admins: Admins = Admins()
     proxy: ProxySettings | None = None
 
@@ -95,6 +97,7 @@ class PortalSettings:
             allowed_addresses=_networks(env, "ALLOWED_ADDRESSES"),
             return_to=_return_to(env.words("RETURN_TO")),
             trusted_proxies=_networks(env, "TRUSTED_PROXIES"),
+            api_origins=_origins(env.words("API_ORIGINS")),
             proxy=proxy,
             admins=Admins(env.words("ADMIN_USERS"), env.words("ADMIN_GROUPS")),
         )
@@ -128,6 +131,16 @@ def _proxy(env: Environment) -> ProxySettings | None:
     return ProxySettings(
         addresses, env.text("PROXY_USERNAME_HEADER", "X-Forwarded-User"), env.text("PROXY_GROUPS_HEADER", "X-Forwarded-Groups")
     )
+
+
+def _origins(words: tuple[str, ...]) -> tuple[str, ...]:
+    for word in words:
+        parts = urlsplit(word)
+        if word != f"{parts.scheme}://{parts.netloc}".lower() or parts.scheme not in ("https", "http") or not parts.hostname:
+            raise SettingsError(
+                f"{PREFIX}API_ORIGINS must be origins such as https://home.example.com, in lower case, without a path"
+            )
+    return words
 
 
 def _return_to(words: tuple[str, ...]) -> tuple[Allowed, ...]:

@@ -53,6 +53,7 @@ def test_networks_are_read():
         ("ALLOWED_ADDRESSES", "localhost"),
         ("TRUSTED_PROXIES", "ingress"),
         ("RETURN_TO", "bi.example.com"),
+        ("API_ORIGINS", "https://home.example.com/page"),
         ("LISTEN_PORTAL", "8000x"),
     ],
 )
