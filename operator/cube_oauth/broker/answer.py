@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 STATUS = {State.ACTIVE: "active", State.EXPIRED: "expired", State.REVOKED: "revoked", State.PENDING: "missing"}
 PUBLISHED = {
-    State.EXPIRED: {Reason.EXPIRED},
+    State.EXPIRED: {Reason.EXPIRED, Reason.IDLE},
     State.REVOKED: {Reason.SUSPENDED, Reason.REVOKED},
     State.PENDING: {Reason.NOT_CONNECTED, Reason.APP_NOT_READY, Reason.DUPLICATE},
 }
@@ -91,7 +91,7 @@ def belongs(token: TokenSecret, credential: UserCredential, app: OAuthApp) -> bo
     """Whether the token is of this very credential, app and person."""
     record, meta = token.record, credential.metadata
     return (
-        record.credential.uid == meta.uid
+        (record.credential.uid, record.app.uid) == (meta.uid, app.metadata.uid)
         and (record.credential.namespace, record.app.namespace, record.app.name)
         == (meta.namespace, app.metadata.namespace, app.metadata.name)
         and record.username == credential.spec.username

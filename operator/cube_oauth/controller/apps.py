@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+from collections import OrderedDict
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from cube_oauth.controller import status
+from cube_oauth.controller.absence import gone
 from cube_oauth.controller.inventory import Key, key_of
 from cube_oauth.controller.queue import full_jitter
 from cube_oauth.kube.api import OAUTH_APPS, SECRETS, Api, KubeError
 from cube_oauth.lifecycle.apps import FORBIDDEN, NOT_FOUND, Problem, client_secret
+from cube_oauth.lifecycle.decide import bound, origin
 from cube_oauth.providers import (
     ClientCredentials,
     Discovery,
@@ -26,7 +29,7 @@ from cube_oauth.providers import (
     resolve_app,
 )
 from cube_oauth.resources.meta import Condition, settle
-from cube_oauth.resources.oauthapp import OAuthApp, OAuthAppStatus
+from cube_oauth.resources.oauthapp import ClientAuthentication, OAuthApp, OAuthAppStatus, SecretKeyReference
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from cube_oauth.controller.clock import Clock
     from cube_oauth.controller.events import Events
     from cube_oauth.controller.inventory import Inventory
+    from cube_oauth.resources.secrets import Reference, TokenRecord
     from cube_oauth.settings import Installation
 
 log = logging.getLogger(__name__)
@@ -49,6 +53,18 @@ REDISCOVER = timedelta(hours=1)
 READY, READY_SENTENCE = "Ready", "People can connect."
 FIRST_PAUSE, LONGEST_PAUSE = 30.0, 600.0
 """Seconds between attempts while the provider refuses the client."""
+
+PROVIDER_AVAILABLE = "ProviderAvailable"
+"""The condition that is there, as False, while a provider is in trouble."""
+
+TROUBLE = 3
+"""So many requests in a row must fail before it is said at the app: a single one is no news."""
+
+FORMER = 256
+"""How many clients are remembered after their OAuthApp is gone or changed, so that their tokens can be revoked."""
+
+ClientKey = tuple[str, str, str]
+"""An OAuthApp's UID, the client ID, and the token endpoint's origin."""
 
 
 class AppNotReadyError(Exception):
@@ -124,6 +140,8 @@ class Apps:
         self._refusals: dict[Key, Refusal] = {}
         self._locks: dict[Key, asyncio.Lock] = {}
         self._told: dict[Key, tuple[Problem | None, str]] = {}
+        self._troubles: dict[Key, tuple[int, Problem]] = {}
+        self._clients: OrderedDict[ClientKey, Client] = OrderedDict()
         self._started = clock.now()
 
     # ---- questions
@@ -154,6 +172,45 @@ class Apps:
         assert finding.endpoints is not None  # noqa: S101 - without a problem they are known
         return Client(finding.endpoints, ClientCredentials(app.spec.client_id, finding.secret))
 
+    async def client_of(self, record: TokenRecord) -> Client | None:
+        """The client that a stored token belongs to; None when nothing is known but its ID. Raises KubeError.
+
+        As it is now, as it was last known here, or with the Secret that it used, if that is still there and consents.
+        """
+        key = (record.app.namespace, record.app.name)
+        app = self._inventory.apps.get(key)
+        if app is not None and app.metadata.uid == record.app.uid and bound(record, app):
+            try:
+                return await self.client(key)
+            except (AppNotReadyError, ProviderError):
+                pass
+        known = self._clients.get((record.app.uid, record.client_id, origin(record.token_url)))
+        return known or await self._left_behind(record)
+
+    async def _left_behind(self, record: TokenRecord) -> Client | None:
+        if record.client_secret is None:
+            return None
+        secret = await self._read_secret(record.app.name, record.client_secret, record.app.namespace)
+        if isinstance(secret, Problem):
+            return None
+        method = record.client_authentication or ClientAuthentication.BASIC
+        endpoints = Endpoints("", record.token_url, revocation_url=record.revocation_url, client_authentication=method)
+        return Client(endpoints, ClientCredentials(record.client_id, secret))
+
+    async def gone(self, reference: Reference) -> bool:
+        """Whether an OAuthApp is surely gone. Raises KubeError."""
+        return await gone(self._api, OAUTH_APPS, reference)
+
+    def _note(self, app: OAuthApp, finding: Finding) -> None:
+        key = key_of(app.metadata)
+        self._findings[key] = finding
+        if finding.endpoints and not finding.problem:
+            former = (app.metadata.uid, app.spec.client_id, origin(finding.endpoints.token_url))
+            self._clients[former] = Client(finding.endpoints, ClientCredentials(app.spec.client_id, finding.secret))
+            self._clients.move_to_end(former)
+            while len(self._clients) > max(FORMER, 2 * len(self._findings)):
+                self._clients.popitem(last=False)
+
     async def _fresh(self, app: OAuthApp, known: Finding | None) -> Finding:
         """A finding that is complete and not old; ``known`` if it is."""
         young = known is not None and self._clock.now() - known.found_at <= FRESH and known.version == _version(app)
@@ -164,7 +221,7 @@ class Apps:
             await self._discovery.metadata(issuer)  # raises the weather's error, which examining would bridge
         finding = await self._examine(app, use_status=False)
         key = key_of(app.metadata)
-        self._findings[key] = finding
+        self._note(app, finding)
         if known is None or known.fingerprint != finding.fingerprint or known.problem != finding.problem:
             self._schedule(key, None)
         return finding
@@ -176,6 +233,8 @@ class Apps:
         finding, known = self._findings.get(key), self._refusals.get(key)
         if finding is None:
             return
+        if known and known.retry_at > self._clock.now():
+            return  # one of several that were under way together
         failures = known.failures + 1 if known else 1
         retry_at = self._clock.now() + full_jitter(failures, FIRST_PAUSE, LONGEST_PAUSE)
         self._refusals[key] = Refusal(Problem(error.reason, error.message), finding.fingerprint, failures, retry_at)
@@ -187,18 +246,30 @@ class Apps:
             self._schedule(key, None)
             self._changed(key)
 
+    def in_trouble(self, key: Key, error: ProviderError) -> None:
+        """The provider did not answer as a provider should."""
+        failures = self._troubles[key][0] + 1 if key in self._troubles else 1
+        self._troubles[key] = (failures, Problem(error.reason, error.message))
+        if failures == TROUBLE:
+            self._schedule(key, None)
+
+    def answered(self, key: Key) -> None:
+        """The provider answered."""
+        if self._troubles.pop(key, (0,))[0] >= TROUBLE:
+            self._schedule(key, None)
+
     # ---- reconciling
 
     async def reconcile(self, key: Key) -> datetime | None:
         """Look at one app, write its status if it differs; when to look again."""
         app = self._inventory.apps.get(key)
         if app is None:
-            for known in (self._findings, self._refusals, self._locks, self._told):
+            for known in (self._findings, self._refusals, self._locks, self._told, self._troubles):
                 known.pop(key, None)
             return None
         before = self._findings.get(key)
         finding = await self._examine(app, use_status=before is None or before.provisional)
-        self._findings[key] = finding
+        self._note(app, finding)
         refusal = self._refusals.get(key)
         if refusal and refusal.fingerprint != finding.fingerprint:
             self._refusals.pop(key)
@@ -236,15 +307,16 @@ class Apps:
 
     async def _client_secret(self, app: OAuthApp) -> SecretStr | Problem | None:
         reference = app.spec.client_secret_ref
-        if reference is None:
-            return None
+        return await self._read_secret(app.metadata.name, reference, app.metadata.namespace) if reference else None
+
+    async def _read_secret(self, app: str, reference: SecretKeyReference, namespace: str) -> SecretStr | Problem:
         try:
-            found = await self._api.get(SECRETS, reference.name, app.metadata.namespace)
+            found = await self._api.get(SECRETS, reference.name, namespace)
         except KubeError as error:
             if error.status == 403:  # noqa: PLR2004
                 return FORBIDDEN
             raise
-        return client_secret(app, found)
+        return client_secret(app, reference, found)
 
     async def _publish(self, app: OAuthApp, finding: Finding) -> None:
         key = key_of(app.metadata)
@@ -291,7 +363,25 @@ class Apps:
             scopes=list(endpoints.scopes) or None if endpoints else None,
             authorization_parameters=dict(endpoints.authorization_parameters) or None if endpoints else None,
             credentials=self._inventory.counts(key),
-            conditions=settle((ready,), app.status.conditions, self._clock.now()),
+            conditions=settle((ready, *self._trouble(key, app)), app.status.conditions, self._clock.now()),
+        )
+
+    def _trouble(self, key: Key, app: OAuthApp) -> tuple[Condition, ...]:
+        failures, problem = self._troubles.get(key, (0, None))
+        if problem is None or failures < TROUBLE:
+            return ()
+        known = next((one for one in app.status.conditions if one.type == PROVIDER_AVAILABLE), None)
+        if known:
+            return (known,)  # its reason may change with each request; the first one says enough
+        generation = app.metadata.generation
+        return (
+            Condition(
+                type=PROVIDER_AVAILABLE,
+                status="False",
+                reason=problem.reason,
+                message=problem.message,
+                observed_generation=generation,
+            ),
         )
 
 

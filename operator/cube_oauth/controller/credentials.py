@@ -10,8 +10,9 @@ from cube_oauth.controller import status
 from cube_oauth.controller.inventory import app_key, key_of
 from cube_oauth.kube.api import USER_CREDENTIALS, Api, KubeError
 from cube_oauth.lifecycle import publish
-from cube_oauth.lifecycle.decide import Decision, DropAccessToken, Observed, Refresh, Wait, decide, origin
-from cube_oauth.lifecycle.publish import without_access_token
+from cube_oauth.lifecycle.decide import Decision, DropAccessToken, Observed, Refresh, Wait, Withdraw, decide, origin
+from cube_oauth.lifecycle.publish import SIGN_IN_ENDING, withdrawn, without_access_token
+from cube_oauth.lifecycle.reasons import Reason
 from cube_oauth.resources.usercredential import State, UserCredential, UserCredentialStatus
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from cube_oauth.controller.events import Events
     from cube_oauth.controller.inventory import Inventory, Key
     from cube_oauth.controller.keys import Keys
+    from cube_oauth.controller.revoke import Revocations
     from cube_oauth.controller.rotation import Rotation
     from cube_oauth.controller.tokens import TokenStore
     from cube_oauth.resources.meta import Condition
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from cube_oauth.settings import Installation
 
 log = logging.getLogger(__name__)
+
+LOOK_AGAIN = timedelta(minutes=1)
+"""When an OAuthApp that is there cannot be read, or is known a moment later."""
 
 MOST_STEPS = 4
 """Effects in one look: drop a dead token, refresh, and once more after somebody else wrote. More would be a loop."""
@@ -51,6 +56,7 @@ class Credentials:
         tokens: TokenStore,
         keys: Keys,
         rotation: Rotation,
+        revocations: Revocations,
         budget: Budget,
         backoff: Backoff,
         events: Events,
@@ -65,12 +71,15 @@ class Credentials:
         self._tokens = tokens
         self._keys = keys
         self._rotation = rotation
+        self._revocations = revocations
         self._budget = budget
         self._backoff = backoff
         self._events = events
         self._clock = clock
         self._counted = counted
         self._authorized: dict[str, Condition] = {}
+        self._claims: dict[str, tuple[str, datetime]] = {}
+        """The claims that were seen, with the moment, by UID."""
 
     def authorized(self, uid: str, condition: Condition) -> None:
         """How the last authorization went; published with the next look."""
@@ -79,6 +88,7 @@ class Credentials:
     def forget(self, credential: UserCredential) -> None:
         """A credential is gone."""
         self._authorized.pop(credential.metadata.uid, None)
+        self._claims.pop(credential.metadata.uid, None)
         self._rotation.forget(credential.metadata.uid)
         self._backoff.succeeded(key_of(credential.metadata))
         self._budget.spend(key_of(credential.metadata))
@@ -90,6 +100,8 @@ class Credentials:
             if observed is None:
                 return None
             decision = self._affordable(observed, decide(observed, self._clock.now()))
+            if isinstance(decision, Withdraw) and not await self._proved(observed, decision):
+                decision = Wait(self._clock.now() + LOOK_AGAIN)
             if isinstance(decision, Wait):
                 await self._publish(observed)
                 return decision.until
@@ -115,6 +127,7 @@ class Credentials:
             duplicate=self._inventory.duplicate(credential),
             not_before=self._not_before(key, app_key(credential), token),
             released_claim=self._rotation.released_claim(credential.metadata.uid),
+            claim_seen_at=self._claim_seen_at(credential.metadata.uid, token),
             decipherable=token is None or self._decipherable(token),
         )
 
@@ -125,6 +138,15 @@ class Credentials:
         others = tuple(known for known in credential.status.conditions if known.type != condition.type)
         changed = credential.status.model_copy(update={"conditions": (*others, condition)})
         return credential.model_copy(update={"status": changed})
+
+    def _claim_seen_at(self, uid: str, token: TokenSecret | None) -> datetime | None:
+        if token is None or token.claim is None:
+            self._claims.pop(uid, None)
+            return None
+        known = self._claims.get(uid)
+        if known is None or known[0] != token.claim.id:
+            known = self._claims[uid] = (token.claim.id, self._clock.now())
+        return known[1]
 
     def _not_before(self, key: Key, app: Key, token: TokenSecret | None) -> datetime | None:
         pauses = (self._backoff.not_before(key, *([origin(token.record.token_url)] if token else [])), self._apps.not_before(app))
@@ -142,24 +164,43 @@ class Credentials:
         assert observed.app is not None  # noqa: S101 - the same
         key, now = key_of(observed.credential.metadata), self._clock.now()
         budget = observed.app.spec.refresh.requests_per_second
-        turn = self._budget.reserve(origin(observed.token.record.token_url), budget, key, now)
+        place, app = origin(observed.token.record.token_url), app_key(observed.credential)
+        turn = self._budget.reserve(place, budget, key, now, urgent=decision.urgent, app=app)
         return Wait(turn) if turn > now else decision
 
-    async def _act(self, observed: Observed, decision: Refresh | DropAccessToken) -> None:
+    async def _proved(self, observed: Observed, decision: Withdraw) -> bool:
+        """Whether the cause is sure: a copy of an OAuthApp that lags behind costs nobody a sign-in. Raises KubeError."""
+        assert observed.token is not None  # noqa: S101 - decided so
+        return decision.reason is not Reason.APP_NOT_FOUND or await self._apps.gone(observed.token.record.app)
+
+    async def _act(self, observed: Observed, decision: Refresh | DropAccessToken | Withdraw) -> None:
         if isinstance(decision, Refresh):
             self._budget.spend(key_of(observed.credential.metadata))
             await self._rotation.refresh(observed, decision.for_rejection)
+        elif isinstance(decision, Withdraw):
+            await self._withdraw(observed, decision.reason)
         else:
-            await self._drop(observed)
+            assert observed.token is not None  # noqa: S101 - decided so
+            await self._write(without_access_token(observed.token))
 
-    async def _drop(self, observed: Observed) -> None:
-        assert observed.token is not None  # noqa: S101 - decided so
+    async def _withdraw(self, observed: Observed, reason: Reason) -> None:
+        """Write down what is to be revoked, then keep no token of it."""
+        token = observed.token
+        assert token is not None  # noqa: S101 - decided so
+        await self._revocations.set_aside(token, reason)
+        await self._write(withdrawn(token, reason))
+        self._revocations.removed(token)
+        where = {"namespace": token.record.app.namespace, "app": token.record.app.name, "credential": token.record.credential.name}
+        log.info("tokens withdrawn", extra={**where, "reason": reason})
+
+    async def _write(self, token: TokenSecret) -> None:
+        """Unless somebody else wrote: then what is there decides."""
         try:
-            await self._tokens.write(without_access_token(observed.token))
+            await self._tokens.write(token)
         except KubeError as error:
             if not (error.conflict or error.not_found):
                 raise
-            await self._tokens.reread(observed.credential.metadata.uid)
+            await self._tokens.reread(token.record.credential.uid)
 
     async def _publish(self, observed: Observed) -> bool:
         """Write the status if it differs from what is there; whether it did. The broker's part is not ours."""
@@ -181,6 +222,7 @@ class Credentials:
         if wanted.state != known.state:
             self._counted(app_key(credential))
             self._tell(credential, wanted)
+        self._announce(credential, known, wanted)
         return True
 
     def _tell(self, credential: UserCredential, now: UserCredentialStatus) -> None:
@@ -192,3 +234,13 @@ class Credentials:
             self._events.normal("UserCredential", meta, "Connected", active.message)
         elif state is not State.PENDING:
             self._events.warning("UserCredential", meta, active.reason, active.message)
+
+    def _announce(self, credential: UserCredential, before: UserCredentialStatus, now: UserCredentialStatus) -> None:
+        """Say once, and once more when it is near, that the person has to authorize again soon."""
+        ending, said = (next((one for one in it.conditions if one.type == SIGN_IN_ENDING), None) for it in (now, before))
+        if ending is None or (said is not None and said.reason == ending.reason):
+            return
+        meta, reason = credential.metadata, f"{SIGN_IN_ENDING}{ending.reason}"
+        where = {"namespace": meta.namespace, "credential": meta.name, "app": credential.spec.oauth_app_ref.name}
+        log.info("sign-in ends", extra={**where, "reason": reason})
+        self._events.warning("UserCredential", meta, reason, ending.message)

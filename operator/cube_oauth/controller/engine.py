@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from cube_oauth.controller import handlers
 from cube_oauth.controller.apps import Apps
 from cube_oauth.controller.budget import Backoff, Budget
+from cube_oauth.controller.calls import Calls
 from cube_oauth.controller.certificates import Certificates
 from cube_oauth.controller.clock import any_of
 from cube_oauth.controller.credentials import Credentials
@@ -21,7 +22,7 @@ from cube_oauth.controller.grants import Grants
 from cube_oauth.controller.inventory import Inventory, Key, app_key, key_of
 from cube_oauth.controller.orphans import Orphans
 from cube_oauth.controller.queue import Queue
-from cube_oauth.controller.revoke import Revoker
+from cube_oauth.controller.revoke import Revocations
 from cube_oauth.controller.rotation import Rotation
 from cube_oauth.controller.tokens import TokenStore
 from cube_oauth.kube.api import OAUTH_APPS, USER_CREDENTIALS, Api, KubeError, Object, Resource
@@ -76,7 +77,6 @@ class Controller:
         self._events = events = Events(api, settings.identity, clock)
         self._certificates = Certificates(api, settings, clock)
         self._tokens = tokens = TokenStore(api, installation.token_namespace, self._token_changed)
-        revoker = Revoker(provider, keys, metrics)
         self._apps = apps = Apps(
             api,
             installation,
@@ -87,9 +87,37 @@ class Controller:
             schedule=self._look_at_app,
             changed=self._app_changed,
         )
-        rotation = Rotation(tokens, apps, provider, keys, revoker, backoff, events, metrics, clock)
+        calls = Calls(apps, budget, metrics, clock)
+        self._revocations = revocations = Revocations(
+            api,
+            installation.token_namespace,
+            inventory,
+            apps,
+            tokens,
+            provider,
+            calls,
+            keys,
+            budget,
+            backoff,
+            metrics,
+            clock,
+            found=self._look_at_revocation,
+        )
+        rotation = Rotation(tokens, apps, provider, calls, keys, revocations, backoff, events, metrics, clock)
         self._credentials = Credentials(
-            api, installation, inventory, apps, tokens, keys, rotation, budget, backoff, events, clock, counted=self._counted
+            api,
+            installation,
+            inventory,
+            apps,
+            tokens,
+            keys,
+            rotation,
+            revocations,
+            budget,
+            backoff,
+            events,
+            clock,
+            counted=self._counted,
         )
         self._grants = Grants(
             api,
@@ -99,8 +127,9 @@ class Controller:
             tokens,
             self._credentials,
             provider,
+            calls,
             keys,
-            revoker,
+            revocations,
             budget,
             events,
             metrics,
@@ -111,12 +140,13 @@ class Controller:
         self._deposits = Deposits(
             api, installation.token_namespace, keys, events, clock, found=self._look_at_deposit, moved=self._look_at_app
         )
-        orphans = Orphans(api, inventory, apps, tokens, revoker, clock)
+        orphans = Orphans(api, tokens, revocations)
         self.apps: Queue[Key] = Queue("apps", apps.reconcile, clock, workers=OTHER_WORKERS)
         self.credentials: Queue[Key] = Queue("credentials", self._credentials.reconcile, clock, workers=settings.workers)
         self.grants: Queue[Key] = Queue("grants", self._grants.reconcile, clock, workers=settings.workers)
         self.deposits: Queue[Key] = Queue("deposits", self._deposits.reconcile, clock, workers=1)
         self.orphans: Queue[str] = Queue("orphans", orphans.reconcile, clock, workers=OTHER_WORKERS)
+        self.revocations: Queue[Key] = Queue("revocations", revocations.reconcile, clock, workers=OTHER_WORKERS)
 
     # ---- what the handlers tell
 
@@ -175,6 +205,9 @@ class Controller:
     def _look_at_deposit(self, key: Key) -> None:
         self.deposits.schedule(key)
 
+    def _look_at_revocation(self, key: Key) -> None:
+        self.revocations.schedule(key)
+
     def _look_at_credential(self, key: Key) -> None:
         self.credentials.schedule(key)
 
@@ -215,7 +248,7 @@ class Controller:
         await asyncio.gather(*(queue.drain() for queue in self._queues()))
 
     def _queues(self) -> tuple[Queue[Any], ...]:
-        return self.apps, self.credentials, self.grants, self.deposits, self.orphans
+        return self.apps, self.credentials, self.grants, self.deposits, self.orphans, self.revocations
 
     def _lengths(self) -> dict[str, int]:
         return {queue.name: len(queue) for queue in self._queues()}
@@ -225,6 +258,7 @@ class Controller:
             self._tokens.mirror.run(),
             self._grants.mirror.run(),
             self._deposits.mirror.run(),
+            self._revocations.mirror.run(),
             self._events.run(),
             self._certificates.run(),
             self._resync(),
@@ -244,7 +278,7 @@ class Controller:
 
     async def _resync(self) -> None:
         """List everything at the start, and now and then: what is missing in a complete list is gone."""
-        await all_synced(self._tokens.mirror, self._grants.mirror)
+        await all_synced(self._tokens.mirror, self._grants.mirror, self._revocations.mirror)
         while True:
             try:
                 await self._list_apps()

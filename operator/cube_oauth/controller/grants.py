@@ -21,8 +21,18 @@ from cube_oauth.kube.api import SECRETS, USER_CREDENTIALS, Api, KubeError
 from cube_oauth.kube.watch import Mirror
 from cube_oauth.lifecycle.authorize import CONNECTED, DONE, LONGEST_AGE, SENTENCES, Identified, Refused, identified, refused
 from cube_oauth.lifecycle.decide import Observed, origin
-from cube_oauth.lifecycle.publish import AUTHORIZED, granted
-from cube_oauth.providers import IdentityError, Kind, ProviderError, TokenAnswer, restored, said_of_person, stored
+from cube_oauth.lifecycle.publish import AUTHORIZED, granted, unwanted
+from cube_oauth.lifecycle.revoke import replaced_is_revoked
+from cube_oauth.providers import (
+    IdentityError,
+    Kind,
+    ProviderError,
+    TokenAnswer,
+    id_token_claims,
+    restored,
+    said_of_person,
+    stored,
+)
 from cube_oauth.resources.keyring import SealError
 from cube_oauth.resources.meta import Condition, ObjectMeta
 from cube_oauth.resources.names import KIND_LABEL, digest
@@ -34,15 +44,17 @@ if TYPE_CHECKING:
 
     from cube_oauth.controller.apps import Apps
     from cube_oauth.controller.budget import Budget
+    from cube_oauth.controller.calls import Calls
     from cube_oauth.controller.clock import Clock
     from cube_oauth.controller.credentials import Credentials
     from cube_oauth.controller.events import Events
     from cube_oauth.controller.inventory import Inventory, Key
     from cube_oauth.controller.keys import Keys
     from cube_oauth.controller.metrics import Metrics
-    from cube_oauth.controller.revoke import Revoker
+    from cube_oauth.controller.revoke import Revocations
     from cube_oauth.controller.tokens import TokenStore
     from cube_oauth.kube.api import Object
+    from cube_oauth.lifecycle.publish import Issued
     from cube_oauth.providers import ProviderClient
     from cube_oauth.resources.oauthapp import OAuthApp
     from cube_oauth.resources.secrets import TokenSecret
@@ -53,6 +65,9 @@ CLAIM = timedelta(seconds=20)
 """While it stands, nobody else redeems the code; longer than a request may take."""
 
 TRY_AGAIN = timedelta(seconds=2)
+REFUSED, REPLACED = "AuthorizationRefused", "Replaced"
+"""Why the tokens of a sign-in are revoked."""
+
 INVALID_GRANT_SENTENCE = "The provider did not accept the authorization code. Connect again."
 
 
@@ -138,8 +153,9 @@ class Grants:
         tokens: TokenStore,
         credentials: Credentials,
         provider: ProviderClient,
+        calls: Calls,
         keys: Keys,
-        revoker: Revoker,
+        revocations: Revocations,
         budget: Budget,
         events: Events,
         metrics: Metrics,
@@ -154,8 +170,9 @@ class Grants:
         self._tokens = tokens
         self._credentials = credentials
         self._provider = provider
+        self._calls = calls
         self._keys = keys
-        self._revoker = revoker
+        self._revocations = revocations
         self._budget = budget
         self._events = events
         self._metrics = metrics
@@ -231,16 +248,16 @@ class Grants:
             log.warning("a token that nobody will use is not revoked", extra={"namespace": app[0], "app": app[1]})
             return
         if origin(client.endpoints.token_url) == origin(grant.token_url):
-            await self._revoke(app, client, answered.tokens)
+            await self._revoke(secret, grant, client, answered)
 
     async def _exchange(self, order: Order) -> datetime | None:
         """Redeem the code: when to try again, or None when it is decided."""
         now, grant = self._clock.now(), order.grant
-        turn = self._budget.reserve(origin(grant.token_url), order.app.spec.refresh.requests_per_second, order.secret.meta.uid, now)
+        app, per_second = app_key(order.credential), order.app.spec.refresh.requests_per_second
+        turn = self._budget.reserve(origin(grant.token_url), per_second, order.secret.meta.uid, now, urgent=True, app=app)
         if turn > now:
             return turn
         self._budget.spend(order.secret.meta.uid)
-        app = app_key(order.credential)
         try:
             client = await self._apps.client(app)
             if origin(client.endpoints.token_url) != origin(grant.token_url):
@@ -270,7 +287,8 @@ class Grants:
         """What an earlier attempt got for the code, or what the provider answers now."""
         if order.secret.answer is not None:
             return self._kept(order.secret, order.grant)
-        answered = Answered(await self._redeem(client, order.grant, app_key(order.credential)), self._clock.now())
+        sent = self._clock.now()  # a lifetime begins with the answer, and surely not before this
+        answered = Answered(await self._redeem(client, order.grant, app_key(order.credential)), sent)
         if client.endpoints.subject.asks:
             await self._keep_in_grant(order, answered)
         return answered
@@ -289,21 +307,15 @@ class Grants:
             log.warning("an answer is not kept", extra={**order.where, "error": str(error)})
 
     async def _redeem(self, client: Client, grant: Grant, app: Key) -> TokenAnswer:
-        reason = "OK"
-        try:
-            return await self._provider.exchange_code(
-                client.endpoints,
-                client.credentials,
-                code=SecretStr(grant.code),
-                redirect_uri=grant.redirect_uri,
-                code_verifier=SecretStr(grant.code_verifier) if grant.code_verifier else None,
-                within=REQUEST,
-            )
-        except ProviderError as problem:
-            reason = problem.reason
-            raise
-        finally:
-            self._metrics.provider_requests.labels(*app, "exchange", reason).inc()
+        request = self._provider.exchange_code(
+            client.endpoints,
+            client.credentials,
+            code=SecretStr(grant.code),
+            redirect_uri=grant.redirect_uri,
+            code_verifier=SecretStr(grant.code_verifier) if grant.code_verifier else None,
+            within=REQUEST,
+        )
+        return await self._calls.make("exchange", app, origin(client.endpoints.token_url), request)
 
     async def _failed(self, order: Order, problem: ProviderError) -> datetime | None:
         now = self._clock.now()
@@ -330,7 +342,7 @@ class Grants:
         except ProviderError as problem:
             return await self._not_told(order, client, answered, problem)
         if found.refused:
-            await self._revoke(app_key(order.credential), client, answered.tokens)
+            await self._revoke(order.secret, order.grant, client, answered)
             await self._finish(order.secret, order.credential, found.refused)
         else:
             await self._keep(order, client, answered, found.subject)
@@ -354,31 +366,52 @@ class Grants:
         self._metrics.provider_requests.labels(*app_key(order.credential), "subject", problem.reason).inc()
         if problem.kind is Kind.WEATHER and self._now(order.secret).answer is not None:
             return await self._later(order, problem, self._clock.now())
-        await self._revoke(app_key(order.credential), client, answered.tokens)
+        await self._revoke(order.secret, order.grant, client, answered)
         weather = problem.kind is Kind.WEATHER
         await self._finish(
             order.secret, order.credential, Refused.UNIDENTIFIED if weather else problem.reason, "" if weather else problem.message
         )
         return None
 
-    async def _revoke(self, app: Key, client: Client, answer: TokenAnswer) -> None:
-        await self._revoker.revoke(client, answer.refresh_token or answer.access_token, app)
+    async def _revoke(self, secret: GrantSecret, grant: Grant, client: Client, answered: Answered) -> None:
+        issued = seal(self._keys, answered.tokens, _owner(grant), answered.at, None)
+        endpoints = client.endpoints
+        token = unwanted(grant, secret.grant_id, issued, endpoints.token_url, endpoints.revocation_url)
+        await self._revocations.at_once(token, REFUSED)
 
     async def _keep(self, order: Order, client: Client, answered: Answered, subject: str | None) -> None:
-        credential, app = order.credential, order.app
-        uid = credential.metadata.uid
-        issued = seal(self._keys, answered.tokens, order.bound_to, answered.at, subject)
-        observed = Observed(credential, app, app_ready=True, token=None)
+        """Write the new sign-in in the place of whatever was there, and have that revoked if the provider keeps the two apart."""
+        issued, known = self._issued(order, answered, subject), self._tokens.get(order.credential.metadata.uid)
+        new = self._granted(order, client, issued, known)
+        replaced = known if known and replaced_is_revoked(order.app, known, new.record) else None
+        if replaced:
+            await self._revocations.set_aside(replaced, REPLACED)
 
         def take_over(there: TokenSecret | None) -> TokenSecret:
-            """Whatever was there: the newest sign-in counts. What it replaces is not revoked: many providers end both then."""
             if there and there.record.grant == order.secret.grant_id:
                 return there
-            endpoints = client.endpoints
-            known = replace(observed, token=there)
-            return granted(known, issued, order.secret.grant_id, endpoints.token_url, endpoints.revocation_url)
+            return self._granted(order, client, issued, there)
 
-        await self._tokens.settle(uid, self._tokens.get(uid), take_over)
+        await self._tokens.settle(order.credential.metadata.uid, known, take_over)
+        if replaced:
+            self._revocations.removed(replaced)
+
+    def _issued(self, order: Order, answered: Answered, subject: str | None) -> Issued:
+        claims = id_token_claims(answered.tokens) or {}
+        account, session = (
+            digest(claim, str(claims["iss"]), str(claims[claim])) if claim in claims and "iss" in claims else None
+            for claim in ("sub", "sid")
+        )
+        issued = seal(self._keys, answered.tokens, order.bound_to, answered.at, subject)
+        return replace(issued, account=account, session=session)
+
+    @staticmethod
+    def _granted(order: Order, client: Client, issued: Issued, there: TokenSecret | None) -> TokenSecret:
+        """The token Secret of this sign-in, in the place of ``there``."""
+        endpoints = client.endpoints
+        observed = Observed(order.credential, order.app, app_ready=True, token=there)
+        where = (endpoints.token_url, endpoints.revocation_url, endpoints.client_authentication)
+        return granted(observed, issued, order.secret.grant_id, *where)
 
     async def _finish(
         self, secret: GrantSecret, credential: UserCredential, reason: str | None, sentence: str = "", word: str = DONE

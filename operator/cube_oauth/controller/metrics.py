@@ -46,6 +46,16 @@ class Metrics:
             [*app, "request", "reason"],
             registry=registry,
         )
+        self.provider_seconds = Histogram(
+            f"{PREFIX}_provider_request_duration_seconds",
+            "How long providers took to answer, or not to.",
+            [*app, "request"],
+            buckets=BUCKETS,
+            registry=registry,
+        )
+        self.events_dropped = Counter(
+            f"{PREFIX}_events_dropped", "Events that were not posted, so that there is no flood.", registry=registry
+        )
         self.leader = Gauge(f"{PREFIX}_leader", "1 in the process that is active.", registry=registry)
         self.leader.set(0)
 

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from cube_oauth.controller.apps import AppNotReadyError, Client
 from cube_oauth.controller.inventory import app_key, key_of
 from cube_oauth.kube.api import KubeError
-from cube_oauth.lifecycle.decide import Observed, origin
+from cube_oauth.lifecycle.decide import CLAIM, Observed, origin
 from cube_oauth.lifecycle.publish import Issued, claimed, ended, refreshed
 from cube_oauth.lifecycle.reasons import Reason
+from cube_oauth.lifecycle.revoke import replaced_is_revoked
 from cube_oauth.providers import Kind, ProviderError, TokenAnswer
 from cube_oauth.resources.keyring import SealError
 from cube_oauth.resources.secrets import Claim, TokenSecret
@@ -30,22 +31,23 @@ if TYPE_CHECKING:
 
     from cube_oauth.controller.apps import Apps
     from cube_oauth.controller.budget import Backoff
+    from cube_oauth.controller.calls import Calls
     from cube_oauth.controller.clock import Clock
     from cube_oauth.controller.events import Events
     from cube_oauth.controller.keys import Keys
     from cube_oauth.controller.metrics import Metrics
-    from cube_oauth.controller.revoke import Revoker
+    from cube_oauth.controller.revoke import Revocations
     from cube_oauth.controller.tokens import TokenStore
     from cube_oauth.providers import ProviderClient
 
 log = logging.getLogger(__name__)
 
-CLAIM = timedelta(seconds=30)
 REQUEST = timedelta(seconds=10)
 MARGIN = timedelta(seconds=10)
 """The request is over this long before the claim is: nobody else redeems while it could still be under way."""
 
 REFRESHED = "Refreshed"
+OVERTAKEN = "Overtaken"
 INVALID_GRANT = "InvalidGrant"
 
 
@@ -95,8 +97,9 @@ class Rotation:
         tokens: TokenStore,
         apps: Apps,
         provider: ProviderClient,
+        calls: Calls,
         keys: Keys,
-        revoker: Revoker,
+        revocations: Revocations,
         backoff: Backoff,
         events: Events,
         metrics: Metrics,
@@ -105,8 +108,9 @@ class Rotation:
         self._tokens = tokens
         self._apps = apps
         self._provider = provider
+        self._calls = calls
         self._keys = keys
-        self._revoker = revoker
+        self._revocations = revocations
         self._backoff = backoff
         self._events = events
         self._metrics = metrics
@@ -130,6 +134,7 @@ class Rotation:
             client = await self._apps.client(app_key(observed.credential))
             secret = self._keys.refresh.open(token.refresh_token, token.record.owner)
             attempt = await self._claim(observed, token, secret, for_rejection)
+            sent = self._clock.now()
             answer = await self._redeem(attempt, client, secret)
         except AppNotReadyError:
             return  # its own reconcile says so, and calls when it has healed
@@ -140,7 +145,7 @@ class Rotation:
         except ProviderError as problem:
             await self._failed(observed, problem)
         else:
-            await self._keep(attempt, client, answer)
+            await self._keep(attempt, answer, sent)
             self._seconds(observed).observe((self._clock.now() - started).total_seconds())
 
     async def _claim(self, observed: Observed, token: TokenSecret, secret: SecretStr, for_rejection: int | None) -> Attempt:
@@ -165,21 +170,23 @@ class Rotation:
         if left < REQUEST / 2:
             raise _OvertakenError
         del self._released[uid]
+        request = self._provider.refresh(client.endpoints, client.credentials, secret, within=min(left, REQUEST))
+        place = origin(attempt.token.record.token_url)
         try:
-            answer = await self._provider.refresh(client.endpoints, client.credentials, secret, within=min(left, REQUEST))
+            return await self._calls.make("refresh", app_key(attempt.observed.credential), place, request)
         except ProviderError as problem:
-            self._count(attempt.observed, "refresh", problem.reason)
             if not _unknown(problem):
                 self._released[uid] = attempt.claim.id
             raise
-        self._count(attempt.observed, "refresh", "OK")
-        return answer
 
-    async def _keep(self, attempt: Attempt, client: Client, answer: TokenAnswer) -> None:
-        """Write the answer, whatever it takes; or revoke it, when a newer sign-in has taken the place."""
+    async def _keep(self, attempt: Attempt, answer: TokenAnswer, sent: datetime) -> None:
+        """Write the answer, whatever it takes; or have it revoked, when a newer sign-in has taken the place.
+
+        A lifetime begins when the provider answers (RFC 6749, section 5.1): surely not before the request was ``sent``.
+        """
         observed, uid = attempt.observed, attempt.observed.credential.metadata.uid
         record = attempt.token.record
-        issued = seal(self._keys, answer, record.owner, self._clock.now(), None)
+        issued = seal(self._keys, answer, record.owner, sent, None)
         wanted = refreshed(attempt.token, issued, attempt.default_seconds, attempt.for_rejection)
 
         def merge(there: TokenSecret | None) -> TokenSecret | None:
@@ -195,10 +202,16 @@ class Rotation:
         self._apps.accepted(app_key(observed.credential))
         self._backoff.succeeded(key_of(observed.credential.metadata))
         if written is None:
-            await self._revoker.revoke(client, answer.refresh_token or answer.access_token, app_key(observed.credential))
-            self._say(observed, "Overtaken")
+            await self._give_back(observed, wanted)
         else:
             self._say(observed, REFRESHED, revision=written.record.revision)
+
+    async def _give_back(self, observed: Observed, unwanted: TokenSecret) -> None:
+        """Have an answer revoked that came too late, unless that could end the newer sign-in as well."""
+        there, app = self._tokens.get(observed.credential.metadata.uid), observed.app
+        if there is None or (app and replaced_is_revoked(app, unwanted, there.record)):
+            await self._revocations.give_back(unwanted, OVERTAKEN)
+        self._say(observed, OVERTAKEN)
 
     async def _failed(self, observed: Observed, problem: ProviderError) -> None:
         """Whose fault it is decides: the person's ends the sign-in, the app's is said there, the weather's passes."""
@@ -230,9 +243,6 @@ class Rotation:
 
     def _seconds(self, observed: Observed) -> Histogram:
         return self._metrics.refresh_seconds.labels(*app_key(observed.credential))
-
-    def _count(self, observed: Observed, request: str, reason: str) -> None:
-        self._metrics.provider_requests.labels(*app_key(observed.credential), request, reason).inc()
 
     def _say(self, observed: Observed, reason: str, **more: object) -> None:
         namespace, app = app_key(observed.credential)

@@ -13,7 +13,7 @@ from cube_oauth.resources.names import CLIENT_CONSENT_LABEL
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cube_oauth.resources.oauthapp import OAuthApp
+    from cube_oauth.resources.oauthapp import SecretKeyReference
 
 
 @dataclass(frozen=True)
@@ -47,26 +47,23 @@ PROBLEMS: tuple[Problem, ...] = (NOT_FOUND, FORBIDDEN, SECRET_NOT_FOUND, NOT_CON
 """All of them; what stands in braces is filled in."""
 
 
-def client_secret(app: OAuthApp, secret: Mapping[str, Any] | None) -> SecretStr | Problem:
-    """The client secret in ``secret`` (the Secret as the API server has it), or why it is not used.
+def client_secret(name: str, reference: SecretKeyReference, secret: Mapping[str, Any] | None) -> SecretStr | Problem:
+    """The client secret of the OAuthApp ``name`` in ``secret`` (as the API server has it), or why it is not used.
 
     It must consent by a label: else whoever may write an OAuthApp could have any Secret of the namespace sent to himself.
     """
-    reference, name = app.spec.client_secret_ref, app.metadata.name
-    if reference is None or secret is None:
-        return _about(SECRET_NOT_FOUND, app)
+    if secret is None:
+        return _about(SECRET_NOT_FOUND, name, reference)
     if (secret["metadata"].get("labels") or {}).get(CLIENT_CONSENT_LABEL) != name:
-        return _about(NOT_CONSENTED, app)
+        return _about(NOT_CONSENTED, name, reference)
     value = _text((secret.get("data") or {}).get(reference.key))
-    return SecretStr(value) if value else _about(KEY_MISSING, app)
+    return SecretStr(value) if value else _about(KEY_MISSING, name, reference)
 
 
-def _about(problem: Problem, app: OAuthApp) -> Problem:
+def _about(problem: Problem, app: str, reference: SecretKeyReference) -> Problem:
     """The problem with the names of this app's Secret in its sentence."""
-    reference = app.spec.client_secret_ref
-    label = f"{CLIENT_CONSENT_LABEL}: {app.metadata.name}"
-    secret, key = (reference.name, reference.key) if reference else ("", "")
-    return replace(problem, message=problem.message.format(secret=secret, key=key, label=label))
+    words = {"secret": reference.name, "key": reference.key, "label": f"{CLIENT_CONSENT_LABEL}: {app}"}
+    return replace(problem, message=problem.message.format(**words))
 
 
 def _text(encoded: str | None) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from cube_oauth.lifecycle.reasons import Reason
+from cube_oauth.lifecycle.timing import idle, next_refresh, next_warning
 from cube_oauth.resources.usercredential import State, username_problem
 
 if TYPE_CHECKING:
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from cube_oauth.resources.secrets import TokenRecord, TokenSecret
     from cube_oauth.resources.usercredential import UserCredential
 
-JITTER = 0.1
-"""The share of the waiting time by which refreshes of different credentials are spread, always towards earlier."""
+CLAIM = timedelta(seconds=30)
+"""How long a claim stands: longer than the request that it permits may take."""
 
-SHORTEST = timedelta(seconds=2)
-"""No token is refreshed earlier than this after it was issued, however absurd its lifetime."""
+RECENTLY = timedelta(minutes=3)
+"""A use that a query may still wait for; the broker's clock may be two minutes off."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class Observed:
     """After a failure: no earlier request than this (backoff, Retry-After, or the provider's budget)."""
     released_claim: str | None = None
     """The id of a claim of this very process whose request is known to be over."""
+    claim_seen_at: datetime | None = None
+    """When this process first saw the claim: how long it stands is measured by one clock only. None: its deadline counts."""
     decipherable: bool = True
     """Whether the key rings hold the keys of the stored tokens."""
 
@@ -54,6 +56,13 @@ class Refresh:
     """Redeem the refresh token now. ``for_rejection``: the revision that the warehouse refused, if that is why."""
 
     for_rejection: int | None = None
+    woken: bool = False
+    """A query waits for a credential that was idle."""
+
+    @property
+    def urgent(self) -> bool:
+        """Whether somebody waits for it."""
+        return self.woken or self.for_rejection is not None
 
 
 @dataclass(frozen=True)
@@ -61,19 +70,20 @@ class DropAccessToken:
     """The access token has ended: remove it from the Secret."""
 
 
-Decision = Wait | Refresh | DropAccessToken
+@dataclass(frozen=True)
+class Withdraw:
+    """The tokens may not be used any more: have them revoked at the provider, and keep none.
 
-
-def refresh_at(record: TokenRecord, percent: int, uid: str) -> datetime:
-    """When to refresh: after ``percent`` of the lifetime, up to 10 % earlier by a jitter that depends on credential and revision.
-
-    Deterministic, so that a restart causes no request that was not due (cert-manager 3603, external-secrets 4231).
+    ``AppNotFound`` has to be proved first: a copy that lags behind is no reason.
     """
-    lifetime = record.expires_at - record.issued_at
-    seed = hashlib.sha256(f"{uid}/{record.revision}".encode()).digest()
-    spread = 1 - JITTER * int.from_bytes(seed[:4], "big") / 0xFFFFFFFF
-    share = timedelta(seconds=int(lifetime.total_seconds() * percent / 100 * spread))
-    return record.issued_at + min(max(share, SHORTEST), lifetime)
+
+    reason: Reason
+
+
+Decision = Wait | Refresh | DropAccessToken | Withdraw
+
+WITHDRAWN = {Reason.SUSPENDED: Reason.SUSPENSION_ENDED, Reason.APP_NOT_FOUND: Reason.APP_REPLACED}
+"""Why tokens are withdrawn, and what remains to be said of that once the cause is gone."""
 
 
 def origin(url: str) -> str:
@@ -102,6 +112,16 @@ def blocked(observed: Observed) -> Reason | None:
     return None
 
 
+def withdrawal(observed: Observed) -> Reason | None:
+    """Why the tokens that are there must be revoked and removed, or None."""
+    token, app = observed.token, observed.app
+    if token is None or (token.access_token is None and token.refresh_token is None):
+        return None
+    if app is None or app.metadata.uid != token.record.app.uid:
+        return Reason.APP_NOT_FOUND
+    return Reason.SUSPENDED if observed.credential.spec.suspend else None
+
+
 def rejected(observed: Observed) -> int | None:
     """The current revision, if the warehouse refused it and no refresh was forced for it yet."""
     demand, token = observed.credential.status.demand, observed.token
@@ -124,33 +144,48 @@ def can_refresh(observed: Observed) -> bool:
     )
 
 
+def last_used(observed: Observed) -> datetime | None:
+    """When a query last asked for the credential, as far as the broker told."""
+    demand = observed.credential.status.demand
+    return demand.last_used_at if demand else None
+
+
 def decide(observed: Observed, now: datetime) -> Decision:
     """What to do with this credential at ``now``.
 
     Never decides on a refresh while somebody else's claim stands, before ``not_before``, or for what is blocked.
     """
-    token = observed.token
+    token, app = observed.token, observed.app
     if token is None:
         return Wait()
+    if reason := withdrawal(observed):
+        return Withdraw(reason)
     if token.access_token is not None and token.record.expires_at <= now:
         return DropAccessToken()
     ends = token.record.expires_at if token.access_token is not None else None
-    if blocked(observed) or not can_refresh(observed):
+    if app is None or blocked(observed) or not can_refresh(observed):
         return Wait(ends)
-    assert observed.app is not None  # noqa: S101 - can_refresh said so
     rejection = rejected(observed)
-    due = refresh_at(token.record, observed.app.spec.refresh.percent_of_lifetime, observed.credential.metadata.uid)
+    due = next_refresh(token.record, app.spec.refresh, last_used(observed), observed.credential.metadata.uid, now)
     earliest = max([now if rejection else due, *_obstacles(observed)])
     if earliest > now:
-        return Wait(min(earliest, ends) if ends else earliest)
-    return Refresh(for_rejection=rejection)
+        return Wait(min(moment for moment in (earliest, ends, next_warning(token, now)) if moment))
+    return Refresh(for_rejection=rejection, woken=_woken(observed, now))
 
 
 def _obstacles(observed: Observed) -> list[datetime]:
     """The moments before which no refresh may begin."""
-    claim = observed.token.claim if observed.token else None
-    foreign = claim.deadline if claim and claim.id != observed.released_claim else None
+    claim, seen = observed.token.claim if observed.token else None, observed.claim_seen_at
+    foreign = (seen + CLAIM if seen else claim.deadline) if claim and claim.id != observed.released_claim else None
     return [moment for moment in (foreign, observed.not_before) if moment]
+
+
+def _woken(observed: Observed, now: datetime) -> bool:
+    """Whether a query has just asked for a credential that was let lapse."""
+    used, app, token = last_used(observed), observed.app, observed.token
+    if app is None or token is None or used is None or app.spec.refresh.only_while_used_seconds is None:
+        return False
+    return token.access_token is None and abs(now - used) <= RECENTLY
 
 
 def state_of(observed: Observed, now: datetime) -> tuple[State, Reason | str]:  # noqa: PLR0911 - one line a case
@@ -164,10 +199,20 @@ def state_of(observed: Observed, now: datetime) -> tuple[State, Reason | str]:  
         return State.PENDING, Reason.UNDECIPHERABLE
     if token.access_token is not None and token.record.expires_at > now:
         return State.ACTIVE, Reason.ACTIVE
-    if token.record.ended == Reason.REVOKED:
-        return State.REVOKED, Reason.REVOKED
+    if token.record.ended in (Reason.REVOKED, *WITHDRAWN.values()):
+        return State.REVOKED, token.record.ended
     if token.record.ended:
         return State.EXPIRED, token.record.ended
-    if observed.app is not None and observed.app_ready and not bound(token.record, observed.app):
-        return State.EXPIRED, Reason.CLIENT_CHANGED
-    return State.EXPIRED, Reason.NO_REFRESH_TOKEN if token.refresh_token is None else Reason.EXPIRED
+    return State.EXPIRED, _why_ended(observed, token, now)
+
+
+def _why_ended(observed: Observed, token: TokenSecret, now: datetime) -> Reason:
+    """Why there is no newer access token, although the sign-in is not known to be over."""
+    app = observed.app
+    if token.refresh_token is None:
+        return Reason.NO_REFRESH_TOKEN
+    if app is not None and observed.app_ready and not bound(token.record, app):
+        return Reason.CLIENT_CHANGED
+    if app is not None and idle(token.record, app.spec.refresh, last_used(observed), now):
+        return Reason.IDLE
+    return Reason.REFRESH_DELAYED

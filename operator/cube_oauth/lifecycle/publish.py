@@ -6,18 +6,24 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from cube_oauth.lifecycle.decide import Observed, blocked, bound, can_refresh, refresh_at, state_of
+from cube_oauth.lifecycle.decide import WITHDRAWN, Observed, blocked, bound, can_refresh, last_used, state_of
 from cube_oauth.lifecycle.reasons import SENTENCES, Reason
-from cube_oauth.resources.meta import Condition, settle
+from cube_oauth.lifecycle.timing import next_refresh, sign_in_ends, warning
+from cube_oauth.resources.meta import Condition, rfc3339, settle
 from cube_oauth.resources.secrets import Claim, Reference, TokenRecord, TokenSecret
 from cube_oauth.resources.usercredential import State, UserCredentialStatus, username_problem
 
 if TYPE_CHECKING:
     from cube_oauth.resources.meta import ObjectMeta
+    from cube_oauth.resources.oauthapp import ClientAuthentication
+    from cube_oauth.resources.secrets import Grant
 
 LONGEST_LIFETIME = timedelta(days=365)
 AUTHORIZED = "Authorized"
 """The condition that says how the last authorization went; kept until the next one."""
+
+SIGN_IN_ENDING = "SignInEnding"
+"""The condition that says that the person has to authorize again soon; absent otherwise."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,10 @@ class Issued:
     refresh_token_expires_in: timedelta | None = None
     subject: str | None = None
     scopes: tuple[str, ...] = ()
+    account: str | None = None
+    """A hash of who signed in at the provider, where an ID token says so."""
+    session: str | None = None
+    """A hash of the session at the provider, where an ID token says so."""
 
 
 def reference(meta: ObjectMeta) -> Reference:
@@ -44,13 +54,33 @@ def _lifetime(issued: Issued, default_seconds: int) -> timedelta:
     return min(max(lifetime, timedelta(seconds=1)), LONGEST_LIFETIME)
 
 
-def _refresh_end(issued: Issued, before: datetime | None) -> datetime | None:
+def _said_end(issued: Issued) -> datetime | None:
+    """When the refresh token ends, as this answer says it."""
     if issued.refresh_token_expires_in is None:
-        return before
+        return None
     return issued.issued_at + min(issued.refresh_token_expires_in, LONGEST_LIFETIME * 10)
 
 
-def granted(observed: Observed, issued: Issued, grant: str, token_url: str, revocation_url: str | None) -> TokenSecret:
+def _refresh_end(record: TokenRecord, issued: Issued) -> tuple[datetime | None, bool | None]:
+    """When the refresh token ends after a refresh, and whether that moves with each refresh.
+
+    A rotated refresh token whose end is not said has an unknown one; a token that stayed keeps its own. The end moves if it moved
+    by at least half of the time that went by.
+    """
+    before, said = record.refresh_token_expires_at, _said_end(issued)
+    if said is None:
+        return (None, None) if issued.refresh_token else (before, False if before else None)
+    return said, said - before > (issued.issued_at - record.issued_at) / 2 if before else None
+
+
+def granted(
+    observed: Observed,
+    issued: Issued,
+    grant: str,
+    token_url: str,
+    revocation_url: str | None,
+    client_authentication: ClientAuthentication | None = None,
+) -> TokenSecret:
     """The Secret after a new sign-in: nothing of an older sign-in stays but the count of revisions."""
     app, old = observed.app, observed.token
     if app is None:
@@ -62,15 +92,38 @@ def granted(observed: Observed, issued: Issued, grant: str, token_url: str, revo
         token_url=token_url,
         revocation_url=revocation_url,
         client_id=app.spec.client_id,
+        client_authentication=client_authentication,
+        client_secret=app.spec.client_secret_ref,
         grant=grant,
+        signed_in_at=issued.issued_at,
+        account=issued.account,
+        session=issued.session,
         revision=(old.record.revision if old else 0) + 1,
         subject=issued.subject,
         scopes=issued.scopes,
         issued_at=issued.issued_at,
         expires_at=issued.issued_at + _lifetime(issued, app.spec.default_token_lifetime_seconds),
-        refresh_token_expires_at=_refresh_end(issued, None),
+        refresh_token_expires_at=_said_end(issued),
     )
     return TokenSecret(record, None, issued.access_token, issued.refresh_token, old.resource_version if old else None)
+
+
+def unwanted(grant: Grant, name: str, issued: Issued, token_url: str, revocation_url: str | None) -> TokenSecret:
+    """What a code gave that nobody will use, as far as revoking needs it."""
+    record = TokenRecord(
+        credential=grant.credential,
+        app=grant.app,
+        username=grant.username,
+        token_url=token_url,
+        revocation_url=revocation_url,
+        client_id=grant.client_id,
+        grant=name,
+        revision=0,
+        issued_at=issued.issued_at,
+        expires_at=issued.issued_at + (issued.expires_in or LONGEST_LIFETIME),
+        refresh_token_expires_at=_said_end(issued),
+    )
+    return TokenSecret(record, None, issued.access_token, issued.refresh_token)
 
 
 def claimed(token: TokenSecret, claim: Claim) -> TokenSecret:
@@ -80,6 +133,7 @@ def claimed(token: TokenSecret, claim: Claim) -> TokenSecret:
 
 def refreshed(token: TokenSecret, issued: Issued, default_seconds: int, for_rejection: int | None = None) -> TokenSecret:
     """The Secret after a refresh. An answer without a refresh token keeps the old one (RFC 6749, section 6)."""
+    ends, rolls = _refresh_end(token.record, issued)
     record = token.record.model_copy(
         update={
             "revision": token.record.revision + 1,
@@ -87,7 +141,8 @@ def refreshed(token: TokenSecret, issued: Issued, default_seconds: int, for_reje
             "scopes": issued.scopes or token.record.scopes,
             "issued_at": issued.issued_at,
             "expires_at": issued.issued_at + _lifetime(issued, default_seconds),
-            "refresh_token_expires_at": _refresh_end(issued, token.record.refresh_token_expires_at),
+            "refresh_token_expires_at": ends,
+            "refresh_token_rolls": rolls,
             "refreshed_for_rejection": for_rejection,
         }
     )
@@ -110,6 +165,12 @@ def without_access_token(token: TokenSecret) -> TokenSecret:
     return replace(token, access_token=None)
 
 
+def withdrawn(token: TokenSecret, reason: Reason) -> TokenSecret:
+    """The Secret without any token: what they were is remembered, and the count of revisions goes on."""
+    record = token.record.model_copy(update={"ended": WITHDRAWN[reason]})
+    return replace(token, record=record, claim=None, access_token=None, refresh_token=None)
+
+
 def status(observed: Observed, authorize_url: str, now: datetime) -> UserCredentialStatus:
     """The whole status, from what is there now. ``demand`` is the broker's and left out."""
     state, reason = state_of(observed, now)
@@ -123,7 +184,7 @@ def status(observed: Observed, authorize_url: str, now: datetime) -> UserCredent
         state=state,
         authorize_url=authorize_url,
         expires_at=record.expires_at if record else None,
-        refresh_at=refresh_at(record, app.spec.refresh.percent_of_lifetime, observed.credential.metadata.uid)
+        refresh_at=next_refresh(record, app.spec.refresh, last_used(observed), observed.credential.metadata.uid, now)
         if record and app and refreshes
         else None,
         refresh_token_expires_at=record.refresh_token_expires_at if record and token and token.refresh_token else None,
@@ -132,7 +193,7 @@ def status(observed: Observed, authorize_url: str, now: datetime) -> UserCredent
         subject=record.subject if record else None,
         scopes=list(record.scopes) if record and record.scopes else None,
         conditions=settle(
-            (_ready(observed), _active(observed, reason, active=active), *_kept(observed)),
+            (_ready(observed), _active(observed, reason, active=active), *_ending(observed, now), *_kept(observed)),
             observed.credential.status.conditions,
             now,
         ),
@@ -141,6 +202,20 @@ def status(observed: Observed, authorize_url: str, now: datetime) -> UserCredent
 
 def _kept(observed: Observed) -> tuple[Condition, ...]:
     return tuple(condition for condition in observed.credential.status.conditions if condition.type == AUTHORIZED)
+
+
+def _ending(observed: Observed, now: datetime) -> tuple[Condition, ...]:
+    token = observed.token
+    near = warning(token, now) if token and not blocked(observed) else None
+    ends = sign_in_ends(token) if token else None
+    if near is None or ends is None:
+        return ()
+    message = (
+        f"The provider lets this sign-in be renewed until {rfc3339(ends)} and no longer: the person authorizes again at "
+        "status.authorizeURL before that."
+    )
+    generation = observed.credential.metadata.generation
+    return (Condition(type=SIGN_IN_ENDING, status="True", reason=near, message=message, observed_generation=generation),)
 
 
 def _ready(observed: Observed) -> Condition:

@@ -11,11 +11,15 @@ class Reason(StrEnum):
     ACTIVE = "Active"
     NOT_CONNECTED = "NotConnected"
     EXPIRED = "Expired"
+    IDLE = "Idle"
+    REFRESH_DELAYED = "RefreshDelayed"
     SUSPENDED = "Suspended"
+    SUSPENSION_ENDED = "SuspensionEnded"
     REVOKED = "Revoked"
     DUPLICATE = "Duplicate"
     INVALID_USERNAME = "InvalidUsername"
     APP_NOT_FOUND = "AppNotFound"
+    APP_REPLACED = "AppReplaced"
     APP_NOT_READY = "AppNotReady"
     CLIENT_CHANGED = "ClientChanged"
     NO_REFRESH_TOKEN = "NoRefreshToken"  # noqa: S105 - a reason, no token
@@ -25,12 +29,20 @@ class Reason(StrEnum):
 SENTENCES: dict[str, str] = {
     Reason.ACTIVE: "Connected; the access token is refreshed in time.",
     Reason.NOT_CONNECTED: "Not connected yet: the person opens status.authorizeURL and authorizes.",
-    Reason.EXPIRED: "The access token ended: the person authorizes again at status.authorizeURL.",
-    Reason.SUSPENDED: "Withheld while spec.suspend is true.",
+    Reason.EXPIRED: "The sign-in has ended: the person authorizes again at status.authorizeURL.",
+    Reason.IDLE: "Not renewed, because nobody has used it for a while (spec.refresh.onlyWhileUsedSeconds of the OAuthApp). The "
+    "next query renews it; nobody has to do anything.",
+    Reason.REFRESH_DELAYED: "The access token ended before it could be renewed; the OAuthApp's conditions and events say what is "
+    "in the way. It is tried again; the person has to do nothing.",
+    Reason.SUSPENDED: "Withheld while spec.suspend is true; the tokens are revoked. Afterwards the person authorizes again.",
+    Reason.SUSPENSION_ENDED: "The tokens were revoked by spec.suspend, which is over: the person authorizes again at "
+    "status.authorizeURL.",
     Reason.REVOKED: "The provider says that this sign-in is over: the person authorizes again at status.authorizeURL.",
     Reason.DUPLICATE: "Another, older UserCredential names the same person and OAuthApp; delete this one.",
     Reason.INVALID_USERNAME: "spec.username cannot name a person: {detail}.",
     Reason.APP_NOT_FOUND: "There is no OAuthApp of this name in this namespace: create it, or correct spec.oauthAppRef.",
+    Reason.APP_REPLACED: "The tokens of the former OAuthApp of this name were revoked when it was deleted: the person authorizes "
+    "again at status.authorizeURL.",
     Reason.APP_NOT_READY: "The OAuthApp cannot be used now; its Ready condition says why.",
     Reason.CLIENT_CHANGED: "The OAuthApp's client ID or token endpoint changed, and tokens are sent to no other place than they "
     "came from: the person authorizes again at status.authorizeURL.",

@@ -19,7 +19,7 @@ from cube_oauth.providers.endpoints import (
     resolve_app,
 )
 from cube_oauth.providers.errors import Kind, ProviderError
-from cube_oauth.providers.identity import IdentityError, verify_id_token
+from cube_oauth.providers.identity import IdentityError, id_token_claims, verify_id_token
 from cube_oauth.providers.presets import PRESETS
 from cube_oauth.providers.subject import said_of_person
 from cube_oauth.providers.transport import Transport
@@ -41,6 +41,7 @@ __all__ = [
     "authorization_url",
     "data_source_of",
     "endpoints_of",
+    "id_token_claims",
     "log_out_url",
     "needs_discovery",
     "new_verifier",

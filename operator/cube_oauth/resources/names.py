@@ -13,7 +13,7 @@ CATEGORY = "cubeoauth"
 
 # --- labels
 KIND_LABEL = f"{GROUP}/kind"
-"""On every Secret of ours: ``token``, ``grant``, ``keyring`` or ``certificate``. Watches select by it."""
+"""On every Secret of ours: ``token``, ``grant``, ``revocation``, ``keyring`` or ``certificate``. Watches select by it."""
 
 APP_LABEL = f"{GROUP}/oauth-app"
 NAMESPACE_LABEL = f"{GROUP}/namespace"
@@ -38,6 +38,7 @@ INJECTED_ANNOTATION = f"{GROUP}/injected"
 TOKEN_SECRET_TYPE = f"{GROUP}/token"
 GRANT_SECRET_TYPE = f"{GROUP}/grant"
 CLIENT_SECRET_TYPE = f"{GROUP}/client"
+REVOCATION_SECRET_TYPE = f"{GROUP}/revocation"
 
 RESOLVER_AUDIENCE = "broker.cubeoauth.dev"
 """The audience of the sidecar's projected service-account token (TokenReview checks it)."""
@@ -65,6 +66,11 @@ def credential_name(app: str, username: str) -> str:
 def token_secret_name(credential_uid: str) -> str:
     """The name of the token Secret of one UserCredential (by UID: a re-created resource never inherits a token)."""
     return f"token-{credential_uid}"
+
+
+def revocation_secret_name(credential_uid: str, grant: str, sealed: str) -> str:
+    """The name of the Secret of one token that is to be revoked, so that writing it down twice is writing it down once."""
+    return f"revoke-{digest(credential_uid, grant, sealed)}"
 
 
 def grant_secret_name(state: str) -> str:

@@ -130,6 +130,15 @@ class Refresh(Model):
     requests_per_second: Annotated[
         int, Field(ge=1, le=1000, description="The budget of requests to this provider's token endpoint.")
     ] = 20
+    only_while_used_seconds: Annotated[
+        int | None,
+        Field(
+            ge=600,
+            le=31536000,
+            description="Refresh only while a query asked for the credential within this many seconds (and within the access "
+            "token's lifetime); otherwise just often enough to keep the sign-in alive. By default always.",
+        ),
+    ] = None
 
 
 class Subject(Model):
@@ -283,6 +292,13 @@ class OAuthAppSpec(Model):
     token_parameters: Annotated[Parameters, Field(description="Extra parameters when a code is exchanged.")] = {}
     refresh_parameters: Annotated[Parameters, Field(description="Extra parameters when a token is refreshed.")] = {}
     refresh: Annotated[Refresh, Field(description="When and how fast tokens are refreshed.")] = Refresh()
+    revoke_replaced: Annotated[
+        Literal["IfAnother", "Always", "Never"],
+        Field(
+            description="Whether a sign-in that a newer one replaces is revoked at the provider: only if the provider surely keeps "
+            "the two apart (another account, session or client), because many providers end both; or always; or never.",
+        ),
+    ] = "IfAnother"
     default_token_lifetime_seconds: Annotated[
         int, Field(ge=30, le=31536000, description="An access token's lifetime when the provider does not say one.")
     ] = 3600

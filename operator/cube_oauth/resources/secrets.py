@@ -11,6 +11,8 @@ import json
 from dataclasses import dataclass
 from typing import Any, Self
 
+from pydantic import Field
+
 from cube_oauth.resources.keyring import binding
 from cube_oauth.resources.meta import Model, ObjectMeta, Time
 from cube_oauth.resources.names import (
@@ -21,9 +23,12 @@ from cube_oauth.resources.names import (
     MANAGED_BY,
     MANAGED_BY_LABEL,
     NAMESPACE_LABEL,
+    REVOCATION_SECRET_TYPE,
     TOKEN_SECRET_TYPE,
+    revocation_secret_name,
     token_secret_name,
 )
+from cube_oauth.resources.oauthapp import ClientAuthentication, SecretKeyReference
 
 _NOT_TRACKED: list[dict[str, Any]] = [{}]
 """Stops the API server's book-keeping of who owns which field (Kubernetes, "Server-Side Apply", "Clearing managedFields"): nobody
@@ -53,8 +58,18 @@ class TokenRecord(Model):
     """The token endpoint that issued the tokens; they are sent nowhere else."""
     revocation_url: str | None = None
     client_id: str
+    client_authentication: ClientAuthentication | None = None
+    """How the client proved itself; for revoking when the OAuthApp is gone."""
+    client_secret: SecretKeyReference | None = Field(default=None, alias="clientSecretRef")
+    """Where the client's secret was, for the same."""
     grant: str
     """Names one sign-in; stays through refreshes, so that caches are kept per identity and not per token."""
+    signed_in_at: Time | None = None
+    """When the person authorized."""
+    account: str | None = None
+    """A hash of who signed in at the provider (the ID token's ``sub``), to tell two sign-ins apart."""
+    session: str | None = None
+    """A hash of the session at the provider (the ID token's ``sid``), for the same."""
     revision: int
     """Grows by one with each new access token."""
     subject: str | None = None
@@ -62,6 +77,8 @@ class TokenRecord(Model):
     issued_at: Time
     expires_at: Time
     refresh_token_expires_at: Time | None = None
+    refresh_token_rolls: bool | None = None
+    """Whether that end moves forward with each refresh; None: not known yet."""
     ended: str | None = None
     """The reason why no refresh can succeed any more (for example ``InvalidGrant``), or None."""
     refreshed_for_rejection: int | None = None
@@ -157,6 +174,67 @@ class TokenSecret:
                     "claim": _compact(self.claim) if self.claim else None,
                     "accessToken": self.access_token,
                     "refreshToken": self.refresh_token,
+                }
+            ),
+        }
+
+
+class Revocation(Model):
+    """Why tokens are to be revoked at the provider, and how long that is tried. Readable; nothing in it is secret."""
+
+    token: TokenRecord
+    reason: str
+    since: Time
+    until: Time
+    """The tokens have ended by then, or it is given up."""
+    client_authentication: ClientAuthentication = ClientAuthentication.NONE
+
+
+@dataclass(frozen=True)
+class RevocationSecret:
+    """The Secret of tokens that wait to be revoked, in the token namespace: a promise that outlives the process."""
+
+    record: Revocation
+    access_token: str | None = None
+    """JWE under the access ring; only when there is no refresh token, which ends both."""
+    refresh_token: str | None = None
+    """JWE under the refresh ring."""
+    client_secret: str | None = None
+    """JWE under the refresh ring, bound to the same owner: the OAuthApp and its client Secret may be gone by then."""
+    resource_version: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The Secret's name."""
+        token = self.record.token
+        return revocation_secret_name(token.credential.uid, token.grant, self.refresh_token or self.access_token or "")
+
+    @classmethod
+    def from_kubernetes(cls, secret: dict[str, Any]) -> Self:
+        """Read a Secret. Raises ValueError when it is not one of ours or damaged (the message names it)."""
+        meta, data = ObjectMeta.model_validate(secret["metadata"]), decode(secret)
+        try:
+            record = Revocation.model_validate_json(data["record"])
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"Secret {meta.namespace}/{meta.name} holds no readable revocation record") from error
+        sealed = (data.get("accessToken"), data.get("refreshToken"), data.get("clientSecret"))
+        return cls(record, *sealed, meta.resource_version or None)
+
+    def to_kubernetes(self, namespace: str) -> dict[str, Any]:
+        """The whole Secret."""
+        app = self.record.token.app
+        labels = {KIND_LABEL: "revocation", MANAGED_BY_LABEL: MANAGED_BY, NAMESPACE_LABEL: app.namespace, APP_LABEL: app.name}
+        return {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "type": REVOCATION_SECRET_TYPE,
+            "metadata": {"name": self.name, "namespace": namespace, "labels": labels},
+            "data": encode(
+                {
+                    "record": _compact(self.record),
+                    "accessToken": self.access_token,
+                    "refreshToken": self.refresh_token,
+                    "clientSecret": self.client_secret,
                 }
             ),
         }

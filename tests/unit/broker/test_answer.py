@@ -73,6 +73,7 @@ def test_an_active_token_is_given_away_with_what_the_hook_needs():
 
 
 OTHER = Reference(namespace="team", name="x", uid="uid-2")
+FORMER = Reference(namespace="team", name="trino", uid="uid-of-the-former")
 CASES = {
     "no credential": (found(credential=None, token=None), "missing", "NotConnected"),
     "no credential and the app is not ready": (found(app=app(ready=False), credential=None, token=None), "missing", "AppNotReady"),
@@ -84,6 +85,7 @@ CASES = {
     "refused by the provider in its own words": (found(token=token(expires_at=NOW, ended="InvalidGrant")), "expired", "Expired"),
     "the client changed": (found(token=token(expires_at=NOW, client_id="old")), "expired", "Expired"),
     "the token of another credential": (found(token=token(credential=OTHER)), "missing", "NotConnected"),
+    "the token of a former app of this name": (found(token=token(app=FORMER)), "missing", "NotConnected"),
     "the token of another app": (found(token=token(app=OTHER)), "missing", "NotConnected"),
     "the token of another namespace's app": (found(app=app(namespace="other")), "missing", "NotConnected"),
     "the token of another person": (found(token=token(username="bob")), "missing", "NotConnected"),

@@ -8,10 +8,10 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from cube_oauth.controller.apps import AppNotReadyError, Client
-from cube_oauth.controller.budget import Backoff
+from cube_oauth.controller.budget import Backoff, Budget
+from cube_oauth.controller.calls import Calls
 from cube_oauth.controller.keys import Keys
 from cube_oauth.controller.metrics import Metrics
-from cube_oauth.controller.revoke import Revoker
 from cube_oauth.controller.rotation import Rotation
 from cube_oauth.controller.tokens import TokenStore
 from cube_oauth.kube.api import SECRETS, KubeError
@@ -44,6 +44,20 @@ class FakeApps:
     def accepted(self, key):
         pass
 
+    def in_trouble(self, key, error):
+        pass
+
+    def answered(self, key):
+        pass
+
+
+class FakeRevocations:
+    def __init__(self):
+        self.unwanted = []
+
+    async def give_back(self, token, reason):
+        self.unwanted.append(KEYS.refresh.open(token.refresh_token, token.record.owner).get_secret_value())
+
 
 class FakeEvents:
     def warning(self, *_):
@@ -55,12 +69,11 @@ class Bench:
         monkeypatch.setattr("cube_oauth.controller.tokens.FIRST_PAUSE", 0)
         self.api, self.clock, self.apps, self.backoff = FakeApi(), StoppedClock(), FakeApps(), Backoff()
         self.provider = FakeProvider(TokenAnswer(SecretStr("new-access"), SecretStr("new-refresh"), expires_in=timedelta(hours=1)))
-        self.tokens = TokenStore(self.api, NAMESPACE, lambda new, old: None)
+        self.tokens, self.revocations, self.app = TokenStore(self.api, NAMESPACE, lambda new, old: None), FakeRevocations(), app()
         metrics = Metrics(CollectorRegistry())
-        revoker = Revoker(self.provider, KEYS, metrics)
-        self.rotation = Rotation(
-            self.tokens, self.apps, self.provider, KEYS, revoker, self.backoff, FakeEvents(), metrics, self.clock
-        )
+        calls = Calls(self.apps, Budget(), metrics, self.clock)
+        parts = (self.provider, calls, KEYS, self.revocations, self.backoff, FakeEvents(), metrics, self.clock)
+        self.rotation = Rotation(self.tokens, self.apps, *parts)
         self.put(self.sample("old-refresh"))
 
     def sample(self, refresh, **record):
@@ -78,7 +91,7 @@ class Bench:
 
     async def refresh(self):
         self.hear()
-        seen = Observed(credential(), app(), app_ready=True, token=self.tokens.get("uid-1"))
+        seen = Observed(credential(), self.app, app_ready=True, token=self.tokens.get("uid-1"))
         await self.rotation.refresh(seen, None)
 
     async def stored(self):
@@ -143,7 +156,7 @@ async def test_a_write_whose_answer_was_lost_counts_as_written(bench):
     await bench.refresh()
     assert [method for method, _ in bench.api.writes] == ["PUT", "PUT"]
     assert (await bench.stored()).record.revision == 6
-    assert bench.provider.revoked == []
+    assert bench.revocations.unwanted == []
 
 
 async def test_what_changed_beside_our_claim_is_merged(bench):
@@ -156,17 +169,25 @@ async def test_what_changed_beside_our_claim_is_merged(bench):
     assert await bench.refresh_token() == "new-refresh"
 
 
-async def test_a_newer_sign_in_wins_and_what_we_got_is_revoked(bench):
+async def test_a_newer_sign_in_wins_and_what_we_got_is_revoked_where_that_spares_the_newer_one(bench):
+    bench.app = app(revokeReplaced="Always")
     bench.provider.meanwhile = lambda: bench.put(bench.sample("of-the-new-sign-in", grant="two"))
     await bench.refresh()
     assert await bench.refresh_token() == "of-the-new-sign-in"
-    assert bench.provider.revoked == ["new-refresh"]
+    assert bench.revocations.unwanted == ["new-refresh"]
+
+
+async def test_what_we_got_is_not_revoked_when_that_may_end_the_newer_sign_in_too(bench):
+    bench.provider.meanwhile = lambda: bench.put(bench.sample("of-the-new-sign-in", grant="two"))
+    await bench.refresh()
+    assert await bench.refresh_token() == "of-the-new-sign-in"
+    assert bench.revocations.unwanted == []
 
 
 async def test_what_came_for_a_deleted_credential_is_revoked(bench):
     bench.provider.meanwhile = bench.api.objects.clear
     await bench.refresh()
-    assert bench.provider.revoked == ["new-refresh"]
+    assert bench.revocations.unwanted == ["new-refresh"]
     assert bench.api.objects == {}
 
 
@@ -175,7 +196,13 @@ async def test_a_claim_of_somebody_else_over_ours_is_left_alone(bench):
     bench.provider.meanwhile = lambda: bench.put(replace(bench.sample("old-refresh"), claim=theirs))
     await bench.refresh()
     assert (await bench.stored()).claim.id == "theirs"
-    assert bench.provider.revoked == ["new-refresh"]
+    assert bench.revocations.unwanted == []
+
+
+async def test_a_lifetime_is_counted_from_before_the_request_so_that_no_token_outlives_itself(bench):
+    bench.provider.meanwhile = lambda: setattr(bench.clock, "_now", START + timedelta(seconds=9))
+    await bench.refresh()
+    assert (await bench.stored()).record.expires_at == START + timedelta(hours=1)
 
 
 async def test_the_persons_error_ends_the_sign_in_and_keeps_the_access_token(bench):

@@ -7,11 +7,11 @@ from pydantic import SecretStr
 
 from cube_oauth.lifecycle.apps import client_secret
 from cube_oauth.lifecycle.authorize import CONNECTED, SENTENCES, Identified, Refused, SubjectRule, identified, refused
-from cube_oauth.resources.oauthapp import SubjectSource, UsernameMatch
+from cube_oauth.resources.oauthapp import SecretKeyReference, SubjectSource, UsernameMatch
 from cube_oauth.resources.secrets import Grant, Reference
 from tests.unit.lifecycle.samples import MINUTE, NOW, TOKEN_URL, app, credential
 
-WITH_SECRET = {"clientSecretRef": {"name": "client", "key": "clientSecret"}}
+CLIENT = SecretKeyReference(name="client")
 
 
 def grant(**changes):
@@ -161,8 +161,8 @@ def secret(labels=None, **data):
     ],
 )
 def test_a_client_secret_is_not_used_when(what, found, expected):
-    assert client_secret(app(**WITH_SECRET), found).reason == expected
+    assert client_secret("trino", CLIENT, found).reason == expected
 
 
 def test_a_client_secret_that_consents_is_used_without_the_line_break_of_an_editor():
-    assert client_secret(app(**WITH_SECRET), secret(clientSecret="s3cret\n")) == SecretStr("s3cret")
+    assert client_secret("trino", CLIENT, secret(clientSecret="s3cret\n")) == SecretStr("s3cret")

@@ -1,13 +1,19 @@
 """What is done with a credential, and what its state is called: one line a case."""
 
+from dataclasses import replace
+
 import pytest
 
-from cube_oauth.lifecycle.decide import DropAccessToken, Refresh, Wait, decide, origin, refresh_at, state_of
+from cube_oauth.lifecycle.decide import DropAccessToken, Refresh, Wait, Withdraw, decide, origin, state_of
+from cube_oauth.lifecycle.publish import withdrawn
 from cube_oauth.lifecycle.reasons import Reason
+from cube_oauth.lifecycle.timing import refresh_at
+from cube_oauth.resources.secrets import Reference
 from cube_oauth.resources.usercredential import State
 from tests.unit.lifecycle.samples import HOUR, MINUTE, NOW, SECOND, app, claim, credential, observed, token
 
 DUE = token(age=50 * MINUTE)
+FORMER = Reference(namespace="team", name="trino", uid="uid-of-the-former")
 OVER = token(age=2 * HOUR)
 DROPPED = token(age=2 * HOUR, access=None)
 
@@ -28,9 +34,17 @@ DROPPED = token(age=2 * HOUR, access=None)
         ),
         ("a pause is kept", (observed(token=DUE, not_before=NOW + MINUTE), Wait)),
         ("a pause that is over is no obstacle", (observed(token=DUE, not_before=NOW - SECOND), Refresh)),
-        ("a suspended credential is not refreshed", (observed(token=DUE, credential=credential(suspend=True)), Wait)),
+        ("a suspended credential's tokens are withdrawn", (observed(token=DUE, credential=credential(suspend=True)), Withdraw)),
+        ("ended ones too", (observed(token=OVER, credential=credential(suspend=True)), Withdraw)),
+        ("once", (observed(token=token(access=None, refresh=None), credential=credential(suspend=True)), Wait)),
+        ("a claim does not protect them", (observed(token=token(claim=claim(20)), credential=credential(suspend=True)), Withdraw)),
         ("a duplicate is not refreshed", (observed(token=DUE, duplicate=True), Wait)),
-        ("without its app nothing is refreshed", (observed(token=DUE, app=None), Wait)),
+        ("without its app a credential's tokens are withdrawn", (observed(token=DUE, app=None), Withdraw)),
+        (
+            "without its app there may be nothing left to withdraw",
+            (observed(token=token(access=None, refresh=None), app=None), Wait),
+        ),
+        ("an app of the same name is another app", (observed(token=token(app=FORMER)), Withdraw)),
         ("while the app is not ready nothing is refreshed", (observed(token=DUE, app_ready=False), Wait)),
         ("a token of another client is not sent", (observed(token=token(age=50 * MINUTE, client_id="former")), Wait)),
         (
@@ -77,7 +91,21 @@ def test_a_claim_beyond_the_tokens_end_is_not_waited_for_longer_than_to_that_end
         ("with a token: active", (observed(), State.ACTIVE, Reason.ACTIVE)),
         ("a failed refresh does not end a token", (observed(token=token(ended="Revoked")), State.ACTIVE, Reason.ACTIVE)),
         ("an app that is not ready does not end a token", (observed(app_ready=False), State.ACTIVE, Reason.ACTIVE)),
-        ("an ended token: expired", (observed(token=OVER), State.EXPIRED, Reason.EXPIRED)),
+        ("an ended token that can still be renewed: delayed", (observed(token=OVER), State.EXPIRED, Reason.REFRESH_DELAYED)),
+        ("while the app cannot be used as well", (observed(token=OVER, app_ready=False), State.EXPIRED, Reason.REFRESH_DELAYED)),
+        ("the sign-in ended with its time", (observed(token=token(access=None, ended="Expired")), State.EXPIRED, Reason.EXPIRED)),
+        (
+            "a suspension that is over asks for a new sign-in",
+            (observed(token=withdrawn(token(), Reason.SUSPENDED)), State.REVOKED, Reason.SUSPENSION_ENDED),
+        ),
+        (
+            "an app that was created anew asks for a new sign-in",
+            (observed(token=withdrawn(token(), Reason.APP_NOT_FOUND)), State.REVOKED, Reason.APP_REPLACED),
+        ),
+        (
+            "without its app a withdrawn credential says that",
+            (observed(token=withdrawn(token(), Reason.APP_NOT_FOUND), app=None), State.PENDING, Reason.APP_NOT_FOUND),
+        ),
         (
             "ended and refused for good: revoked",
             (observed(token=token(access=None, ended="Revoked")), State.REVOKED, Reason.REVOKED),
@@ -137,3 +165,23 @@ def test_an_app_with_another_path_at_the_same_origin_is_the_same_place():
 def test_a_lifetime_of_seconds_makes_no_storm_of_refreshes():
     record = token(age=0 * SECOND, lifetime=3 * SECOND).record
     assert refresh_at(record, 10, "uid-1") == record.issued_at + 2 * SECOND
+
+
+@pytest.mark.parametrize(
+    ("what", "seen", "reason"),
+    [
+        ("suspended", observed(credential=credential(suspend=True)), Reason.SUSPENDED),
+        ("the app is gone", observed(app=None), Reason.APP_NOT_FOUND),
+        ("the app is another one", observed(token=token(app=FORMER)), Reason.APP_NOT_FOUND),
+        ("both", observed(app=None, credential=credential(suspend=True)), Reason.APP_NOT_FOUND),
+    ],
+)
+def test_tokens_are_withdrawn_for_a_reason(what, seen, reason):
+    assert decide(seen, NOW) == Withdraw(reason)
+
+
+def test_the_clock_of_whoever_wrote_a_claim_does_not_matter_once_we_have_seen_it():
+    for deadline in (-90, 30, 150):  # two minutes behind, right, two minutes ahead
+        seen = observed(token=token(age=50 * MINUTE, claim=claim(deadline)), claim_seen_at=NOW - 29 * SECOND)
+        assert decide(seen, NOW) == Wait(NOW + SECOND)
+        assert isinstance(decide(replace(seen, claim_seen_at=NOW - 30 * SECOND), NOW), Refresh)

@@ -5,8 +5,9 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cube_oauth.lifecycle.decide import DropAccessToken, Refresh, Wait, decide, refresh_at, state_of
+from cube_oauth.lifecycle.decide import DropAccessToken, Refresh, Wait, decide, state_of
 from cube_oauth.lifecycle.publish import claimed, ended, granted, refreshed, status, without_access_token
+from cube_oauth.lifecycle.timing import refresh_at
 from cube_oauth.resources.secrets import Claim
 from cube_oauth.resources.usercredential import State
 from tests.unit.lifecycle.samples import NOW, SECOND, TOKEN_URL, credential, issued, observed, token
