@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from cube_oauth.lifecycle.decide import Observed, state_of
+from cube_oauth.lifecycle.decide import Observed, can_refresh, last_used, state_of
 from cube_oauth.lifecycle.reasons import Reason
 from cube_oauth.resources.keyring import Keyring, SealError
 from cube_oauth.resources.meta import rfc3339
@@ -31,6 +32,10 @@ PUBLISHED = {
 GENERAL = {State.EXPIRED: Reason.EXPIRED, State.REVOKED: Reason.REVOKED, State.PENDING: Reason.NOT_CONNECTED}
 
 
+WAKING = timedelta(seconds=10)
+"""So long after a query woke an idle credential, others wait for it as well."""
+
+
 @dataclass(frozen=True)
 class Found:
     """What there is for one person and one OAuthApp."""
@@ -50,6 +55,8 @@ class Entry:
     status: str
     reason: str
     access_token: SecretStr | None = None
+    awaited: bool = False
+    """The token was let lapse while nobody used it, and comes as soon as the controller hears that somebody does."""
 
     @property
     def record(self) -> TokenRecord | None:
@@ -103,13 +110,22 @@ def decide(found: Found, ring: Keyring, now: datetime) -> Entry:
     if found.credential is None:
         return Entry(found, "missing", Reason.NOT_CONNECTED if _ready(found.app) else Reason.APP_NOT_READY)
     token = found.token if found.token and belongs(found.token, found.credential, found.app) else None
-    state, reason = state_of(Observed(found.credential, found.app, _ready(found.app), token), now)
+    observed = Observed(found.credential, found.app, _ready(found.app), token)
+    state, reason = state_of(observed, now)
     if state is not State.ACTIVE or token is None:
-        return Entry(found, STATUS[state], reason if reason in PUBLISHED[state] else GENERAL[state])
+        shown = reason if reason in PUBLISHED[state] else GENERAL[state]
+        return Entry(found, STATUS[state], shown, awaited=state is State.EXPIRED and _awaited(observed, reason, now))
     try:
         return Entry(found, STATUS[state], reason, ring.open(token.access_token or "", token.record.owner))
     except SealError:
         return Entry(found, "missing", Reason.UNDECIPHERABLE)
+
+
+def _awaited(observed: Observed, reason: str, now: datetime) -> bool:
+    """Whether a query should wait for a token: it was let lapse for want of use, and a query now or just before needed it."""
+    used, app = last_used(observed), observed.app
+    lapses = app is not None and app.spec.refresh.only_while_used_seconds is not None and can_refresh(observed)
+    return lapses and (reason == Reason.IDLE or (used is not None and abs(now - used) <= WAKING))
 
 
 def entries(found: Sequence[Found], ring: Keyring, now: datetime) -> dict[str, Entry]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 USE_INTERVAL = timedelta(minutes=5)
+NEED_INTERVAL = timedelta(seconds=10)
 MAX_WAITING = 1000
 MAX_REMEMBERED = 20_000
 
@@ -44,11 +45,22 @@ class Demand:
         noted = self._noted.get(credential.metadata.uid)
         if any(moment and now - moment < USE_INTERVAL for moment in (written, noted)) or self._queue.full():
             return
-        self._noted[credential.metadata.uid] = now
-        self._noted.move_to_end(credential.metadata.uid)
+        self._note(credential.metadata.uid, now)
+        self._queue.put_nowait(credential)
+
+    async def needed(self, credential: UserCredential) -> None:
+        """Note a use that a query waits for: written at once, by the first of those who wait."""
+        now, noted = self._clock(), self._noted.get(credential.metadata.uid)
+        if noted and now - noted < NEED_INTERVAL:
+            return
+        self._note(credential.metadata.uid, now)
+        await self._write(credential, {"lastUsedAt": rfc3339(now)})
+
+    def _note(self, uid: str, now: datetime) -> None:
+        self._noted[uid] = now
+        self._noted.move_to_end(uid)
         if len(self._noted) > MAX_REMEMBERED:
             self._noted.popitem(last=False)
-        self._queue.put_nowait(credential)
 
     async def rejected(self, credential: UserCredential, revision: int) -> None:
         """Ask for a forced refresh of this revision; once."""

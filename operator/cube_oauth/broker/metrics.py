@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 
 class Metrics:
@@ -20,6 +20,12 @@ class Metrics:
             "cube_oauth_broker_requests",
             "Requests of resolvers, by what was asked and the outcome.",
             ["method", "outcome"],
+            registry=self.registry,
+        )
+        self.wake_seconds = Histogram(
+            "cube_oauth_broker_wake_duration_seconds",
+            "How long queries waited for a credential that nobody had used for a while.",
+            buckets=(0.05, 0.1, 0.25, 0.5, 1.0, 2.0),
             registry=self.registry,
         )
         self.streams = Gauge("cube_oauth_broker_streams", "Open streams of changes.", registry=self.registry)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FORCED_REFRESH_SECONDS = 10.0
+WAKE_SECONDS = 2.0
+"""How long a query waits for a credential that nobody had used; the hook's own patience is 3 s, the resolver's 5 s."""
 
 
 def _now() -> datetime:
@@ -48,9 +50,12 @@ class Service:
         if not self._world.serves(workload.namespace):
             raise Refusal(403, "Forbidden", f"namespace {workload.namespace} is not one that this installation serves")
 
-    def resolve(self, workload: Workload, question: Question) -> dict[str, Any]:
+    async def resolve(self, workload: Workload, question: Question) -> dict[str, Any]:
         """A person's credentials, as the protocol has them."""
         decided = self._decided(workload, question)
+        if any(entry.awaited for entry in decided.values()):
+            with self._metrics.wake_seconds.time():
+                decided = await self._awake(workload, question, decided)
         for entry in decided.values():
             self._metrics.decisions.labels(entry.reason).inc()
             if entry.access_token and entry.found.credential:
@@ -71,11 +76,26 @@ class Service:
         entry = self._decided(workload, question).get(rejection.data_source)
         if entry and entry.record and entry.record.revision == rejection.revision and entry.found.credential:
             await self._forced_refresh(entry.found.credential, rejection.revision)
-        return self.resolve(workload, question)
+        return await self.resolve(workload, question)
 
     def _decided(self, workload: Workload, question: Question) -> dict[str, Entry]:
         self.check(workload)
         return entries(self._world.find(workload, question), self._access.ring, self._clock())
+
+    async def _awake(self, workload: Workload, question: Question, decided: dict[str, Entry]) -> dict[str, Entry]:
+        """Tell that idle credentials are needed, and wait for their tokens; the decisions then."""
+        sleeping = [entry.found.credential for entry in decided.values() if entry.awaited and entry.found.credential]
+        with self._world.watching(*(credential.metadata.uid for credential in sleeping)) as changed:
+            await asyncio.gather(*(self._demand.needed(credential) for credential in sleeping))
+            try:
+                async with asyncio.timeout(WAKE_SECONDS):
+                    while any(entry.awaited for entry in decided.values()):
+                        await changed.wait()
+                        changed.clear()
+                        decided = self._decided(workload, question)
+            except TimeoutError:
+                log.info("an idle credential was not renewed in time", extra={"namespace": workload.namespace})
+        return decided
 
     async def _forced_refresh(self, credential: UserCredential, revision: int) -> None:
         """Until there is a newer token (or none), at most 10 s."""

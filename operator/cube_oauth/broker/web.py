@@ -74,7 +74,7 @@ class Api:
 
     async def _resolve(self, request: web.Request) -> web.Response:
         workload = await self._workload(request)
-        return web.json_response(self._service.resolve(workload, Question.read(await _body(request))))
+        return web.json_response(await self._service.resolve(workload, Question.read(await _body(request))))
 
     async def _invalidate(self, request: web.Request) -> web.Response:
         workload = await self._workload(request)

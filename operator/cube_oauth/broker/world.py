@@ -99,17 +99,16 @@ class World:
         )
 
     @contextmanager
-    def watching(self, credential_uid: str) -> Iterator[asyncio.Event]:
-        """An event that is set whenever the credential's token changes."""
+    def watching(self, *credential_uids: str) -> Iterator[asyncio.Event]:
+        """An event that is set whenever the token of one of these credentials changes."""
         event = asyncio.Event()
-        self._waiting.setdefault(credential_uid, set()).add(event)
+        for uid in credential_uids:
+            self._waiting.setdefault(uid, set()).add(event)
         try:
             yield event
         finally:
-            events = self._waiting[credential_uid]
-            events.discard(event)
-            if not events:
-                del self._waiting[credential_uid]
+            for uid in credential_uids:
+                _forget(self._waiting, uid, event)
 
     # --- changes
 
@@ -142,6 +141,12 @@ class World:
     def _tell(self, affected: set[tuple[str, str]] | set[tuple[str, None]], *, rotated: bool = False) -> None:
         for namespace, username in affected:
             self._listener(namespace, username, rotated=rotated)
+
+
+def _forget(waiting: dict[str, set[asyncio.Event]], uid: str, event: asyncio.Event) -> None:
+    waiting[uid].discard(event)
+    if not waiting[uid]:
+        del waiting[uid]
 
 
 def _drop(index: dict[Any, dict[str, Any]], key: Any, name: str) -> None:
