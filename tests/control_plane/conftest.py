@@ -44,11 +44,26 @@ def namespace(kubectl):
 
 
 @pytest.fixture(scope="session")
-def shared_provider(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("provider")
-    clients = [app_client(name, [REDIRECT_URI], client_secret=secret) for name, secret in CLIENTS.items()]
-    with Provider(clients=clients, certificate=self_made(folder / "tls", "127.0.0.1"), folder=folder) as running:
+def provider_certificate(tmp_path_factory):
+    return self_made(tmp_path_factory.mktemp("provider-tls"), "127.0.0.1")
+
+
+@pytest.fixture(scope="session")
+def shared_provider(tmp_path_factory, provider_certificate):
+    with Provider(clients=_clients(), certificate=provider_certificate, folder=tmp_path_factory.mktemp("provider")) as running:
         yield running
+
+
+@pytest.fixture
+def remembering_provider(tmp_path, provider_certificate):
+    """One that asks a person for consent once, and makes one grant of all sign-ins of a browser."""
+    settings = {"clients": _clients(), "certificate": provider_certificate, "folder": tmp_path / "remembering"}
+    with Provider(**settings, remember_consent=True) as running:
+        yield running
+
+
+def _clients():
+    return [app_client(name, [REDIRECT_URI], client_secret=secret) for name, secret in CLIENTS.items()]
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from datetime import UTC, datetime
+from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -161,6 +162,8 @@ class Installation:
         self.folder = folder
         self.tenant, self.system, self.tokens = (f"{name}-{part}" for part in ("tenant", "system", "tokens"))
         self.controllers: list[Controller] = []
+        self.cookies: CookieJar | None = None
+        """Of one browser that everybody uses; by default each sign-in has its own."""
         for namespace in (self.tenant, self.system, self.tokens):
             kube.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
 
@@ -306,7 +309,7 @@ class Installation:
             "prompt": "consent",
         }
         url = f"{app['status']['authorizationURL']}?{urlencode(query)}"
-        back = sign_in(url, person, PASSWORD, until=REDIRECT_URI, ca=self.provider.ca)
+        back = sign_in(url, person, PASSWORD, until=REDIRECT_URI, ca=self.provider.ca, cookies=self.cookies)
         return parse_qs(urlsplit(back).query)["code"][0]
 
     def _sealing_key(self) -> SealingKey:

@@ -194,18 +194,6 @@ def test_of_two_replicas_one_is_active_and_the_other_takes_over_when_it_ends(ins
     assert provider.control.stats()["redeemedTwice"] == 0
 
 
-def test_a_suspended_credential_is_withheld_and_comes_back(installation):
-    installation.start()
-    installation.app()
-    credential = installation.connect("alice")
-    path = f"{CREDENTIALS.format(installation.tenant)}/{credential['metadata']['name']}"
-    installation.kube.patch(path, {"spec": {"suspend": True}})
-    installation.until("alice", "trino", lambda status: status["state"] == "Revoked")
-    assert condition(installation.look("alice"), "Active")["reason"] == "Suspended"
-    installation.kube.patch(path, {"spec": {"suspend": False}})
-    installation.until("alice", "trino", lambda status: status["state"] == "Active")
-
-
 def test_a_token_that_the_warehouse_refused_is_refreshed_once(installation, provider):
     installation.start()
     installation.app()

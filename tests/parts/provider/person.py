@@ -11,13 +11,23 @@ from typing import Any
 from urllib.parse import urlencode, urljoin
 
 
-def sign_in(url: str, username: str, password: str, *, until: str, ca: Path | None = None, decision: str = "allow") -> str:
+def sign_in(
+    url: str,
+    username: str,
+    password: str,
+    *,
+    until: str,
+    ca: Path | None = None,
+    decision: str = "allow",
+    cookies: CookieJar | None = None,
+) -> str:
     """Follow an authorization request through log-in and consent.
 
-    `decision` is what the person says when asked for consent: allow or deny. Returns the address that the provider
+    `decision` is what the person says when asked for consent: allow or deny. With the `cookies` of an earlier time the person comes
+    back in the same browser. Returns the address that the provider
     finally redirects to, the first that starts with `until`; it is not opened.
     """
-    person = _Person(ca)
+    person = _Person(ca, cookies)
     at, page = person.get(url, until)
     for _ in range(4):  # log-in and consent; more forms than that are a refusal
         if at.startswith(until):
@@ -33,13 +43,15 @@ def sign_in(url: str, username: str, password: str, *, until: str, ca: Path | No
 
 
 class _Person:
-    def __init__(self, ca: Path | None):
+    def __init__(self, ca: Path | None, cookies: CookieJar | None):
         self._stop = _Stop()
         # "localhost" and bare addresses are what tests are made of; cookies do not ask for more
         policy = DefaultCookiePolicy(strict_ns_domain=DefaultCookiePolicy.DomainLiberal)
+        jar = CookieJar() if cookies is None else cookies
+        jar.set_policy(policy)
         self._opener = urllib.request.build_opener(
             urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca)),
-            urllib.request.HTTPCookieProcessor(CookieJar(policy)),
+            urllib.request.HTTPCookieProcessor(jar),
             urllib.request.ProxyHandler({}),
             self._stop,
         )
