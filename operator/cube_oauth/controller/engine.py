@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
@@ -20,6 +22,7 @@ from cube_oauth.controller.deposits import Deposits
 from cube_oauth.controller.events import Events
 from cube_oauth.controller.grants import Grants
 from cube_oauth.controller.inventory import Inventory, Key, app_key, key_of
+from cube_oauth.controller.metrics import Known
 from cube_oauth.controller.orphans import Orphans
 from cube_oauth.controller.queue import Queue
 from cube_oauth.controller.revoke import Revocations
@@ -27,6 +30,7 @@ from cube_oauth.controller.rotation import Rotation
 from cube_oauth.controller.tokens import TokenStore
 from cube_oauth.kube.api import OAUTH_APPS, USER_CREDENTIALS, Api, KubeError, Object, Resource
 from cube_oauth.kube.watch import all_synced
+from cube_oauth.lifecycle.decide import origin
 from cube_oauth.providers import Discovery, ProviderClient
 from cube_oauth.resources.oauthapp import OAuthApp
 from cube_oauth.resources.usercredential import UserCredential
@@ -56,7 +60,11 @@ RESYNC = 600.0
 SETTLED = timedelta(seconds=1)
 """An app's counts are written when its credentials have been quiet for this long after a first change."""
 
+LOOK_AT_REFUSED = 15.0
+"""Seconds between attempts to read a tenant namespace that was refused."""
+
 RETRY = 2.0
+FORBIDDEN = 403
 OTHER_WORKERS = 4
 
 
@@ -67,13 +75,17 @@ class Controller:
         self.synced = asyncio.Event()
         self.trouble: str | None = None
         """Why the caches are not filled."""
+        self.refused: set[str] = set()
+        """The tenant namespaces that may not be read."""
+        self._refused_changed = asyncio.Event()
         self._api = api
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
         self._inventory = Inventory()
         installation, inventory = settings.installation, self._inventory
-        budget, backoff = Budget(), Backoff()
+        self._budget = budget = Budget()
+        backoff = Backoff()
         self._events = events = Events(api, settings.identity, clock)
         self._certificates = Certificates(api, settings, clock)
         self._tokens = tokens = TokenStore(api, installation.token_namespace, self._token_changed)
@@ -222,7 +234,7 @@ class Controller:
 
     async def run(self, lost: asyncio.Event, stop: asyncio.Event) -> None:
         """Work until one of the two is set; then finish what is in flight. ``stop`` is given the signals that kopf takes."""
-        self._metrics.watch(self._inventory, self._lengths)
+        self._metrics.watch(self._known)
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(work) for work in self._background(stop)]
@@ -250,6 +262,23 @@ class Controller:
     def _queues(self) -> tuple[Queue[Any], ...]:
         return self.apps, self.credentials, self.grants, self.deposits, self.orphans, self.revocations
 
+    def _known(self) -> Known:
+        """What the metrics are made of."""
+        now = self._clock.now()
+        pending = Counter(
+            (one.record.token.app.namespace, one.record.token.app.name) for one in self._revocations.mirror.objects.values()
+        )
+        return Known(
+            self._inventory, self._lengths(), self._budget.waiting(now), pending, frozenset(self.refused), self._pace(), now
+        )
+
+    def _pace(self) -> dict[Key, float]:
+        """How many requests a second each app's provider is asked at most, at present."""
+        apps = self._inventory.apps.items()
+        return {
+            key: app.spec.refresh.requests_per_second * self._budget.speed(origin(app.status.token_url or "")) for key, app in apps
+        }
+
     def _lengths(self) -> dict[str, int]:
         return {queue.name: len(queue) for queue in self._queues()}
 
@@ -266,8 +295,25 @@ class Controller:
         ]
 
     async def _watch(self, stop: asyncio.Event) -> None:
+        """Watch what may be watched; anew when that has changed, because kopf gives up a namespace that it may not list."""
         await self.synced.wait()
-        await handlers.serve(self._api, self, self._settings.installation.namespaces, stop)
+        while True:
+            self._refused_changed.clear()
+            watching = asyncio.create_task(self._serve(stop))
+            changed = asyncio.create_task(self._refused_changed.wait())
+            done, pending = await asyncio.wait([watching, changed], return_when=asyncio.FIRST_COMPLETED)
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+            if watching in done:
+                watching.result()
+
+    async def _serve(self, stop: asyncio.Event) -> None:
+        namespaces = self._settings.installation.namespaces
+        permitted = tuple(namespace for namespace in namespaces if namespace not in self.refused)
+        if permitted or not namespaces:
+            await handlers.serve(self._api, self, permitted, stop)
+        await asyncio.Event().wait()
 
     def _workers(self) -> list[Coroutine[Any, Any, None]]:
         return [self._when_synced(queue) for queue in self._queues()]
@@ -281,19 +327,53 @@ class Controller:
         await all_synced(self._tokens.mirror, self._grants.mirror, self._revocations.mirror)
         while True:
             try:
-                await self._list_apps()
-                await self._list_credentials()
+                await self._list_all()
             except KubeError as error:
                 self.trouble = f"not everything can be listed ({error}): is the operator permitted in all of its namespaces?"
                 log.warning("complete lists failed; tried again", extra={"error": str(error)})
                 await asyncio.sleep(RETRY)
                 continue
             self.synced.set()
-            await asyncio.sleep(RESYNC)
+            await self._until_resync()
 
-    async def _list_apps(self) -> None:
-        before, found = set(self._inventory.apps), set()
-        async for item in self._all(OAUTH_APPS):
+    async def _until_resync(self) -> None:
+        """Wait for the next complete list; not so long when a namespace has become readable."""
+        for _ in range(int(RESYNC / LOOK_AT_REFUSED)):
+            await asyncio.sleep(LOOK_AT_REFUSED)
+            for namespace in tuple(self.refused):
+                with contextlib.suppress(KubeError):
+                    await self._api.list(USER_CREDENTIALS, namespace, limit="1")
+                    return
+
+    async def _list_all(self) -> None:
+        """Take everything over, namespace by namespace. One that is refused is left as it was, and does not hold up the others."""
+        refused, uids = set(), set()
+        for namespace in self._settings.installation.watched:
+            try:
+                await self._list_apps(namespace)
+                uids |= await self._list_credentials(namespace)
+            except KubeError as error:
+                if namespace is None or error.status != FORBIDDEN:
+                    raise
+                refused.add(namespace)
+        self._note_refused(refused)
+        for token in self._tokens.mirror.objects.values():
+            owner = token.record.credential
+            if owner.uid not in uids and owner.namespace not in refused:
+                self.orphans.schedule(owner.uid)
+
+    def _note_refused(self, refused: set[str]) -> None:
+        if refused != self.refused:
+            for namespace in refused - self.refused:
+                log.warning("namespace refused; the others are served", extra={"namespace": namespace, "reason": "Forbidden"})
+            for namespace in self.refused - refused:
+                log.info("namespace served", extra={"namespace": namespace})
+            self.refused = refused
+            self._refused_changed.set()
+
+    async def _list_apps(self, namespace: str | None) -> None:
+        before, found = {key for key in self._inventory.apps if namespace in (None, key[0])}, set()
+        async for item in self._all(OAUTH_APPS, namespace):
             app = _parsed(OAuthApp, item)
             found.add((item["metadata"]["namespace"], item["metadata"]["name"]))
             if app is not None:
@@ -302,9 +382,11 @@ class Controller:
             if app := self._inventory.apps.get(key):
                 self.lost_app(app)
 
-    async def _list_credentials(self) -> None:
-        before, found, uids = set(self._inventory.credentials), set(), set()
-        async for item in self._all(USER_CREDENTIALS):
+    async def _list_credentials(self, namespace: str | None) -> set[str]:
+        """The UIDs of all that are there."""
+        before, found = {key for key in self._inventory.credentials if namespace in (None, key[0])}, set()
+        uids: set[str] = set()
+        async for item in self._all(USER_CREDENTIALS, namespace):
             credential = _parsed(UserCredential, item)
             found.add((item["metadata"]["namespace"], item["metadata"]["name"]))
             uids.add(item["metadata"]["uid"])
@@ -313,20 +395,17 @@ class Controller:
         for key in before - found:
             if credential := self._inventory.credentials.get(key):
                 self.lost_credential(credential)
-        for token in self._tokens.mirror.objects.values():
-            if token.record.credential.uid not in uids:
-                self.orphans.schedule(token.record.credential.uid)
+        return uids
 
-    async def _all(self, resource: Resource) -> AsyncIterator[Object]:
-        for namespace in self._settings.installation.watched:
-            query = {"limit": "500"}
-            while True:
-                page = await self._api.list(resource, namespace, **query)
-                for item in page.get("items", []):
-                    yield item
-                if not (more := page.get("metadata", {}).get("continue")):
-                    break
-                query["continue"] = more
+    async def _all(self, resource: Resource, namespace: str | None) -> AsyncIterator[Object]:
+        query = {"limit": "500"}
+        while True:
+            page = await self._api.list(resource, namespace, **query)
+            for item in page.get("items", []):
+                yield item
+            if not (more := page.get("metadata", {}).get("continue")):
+                return
+            query["continue"] = more
 
 
 async def _later(event: asyncio.Event, seconds: float) -> None:

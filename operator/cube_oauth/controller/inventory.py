@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from cube_oauth.lifecycle.publish import SIGN_IN_ENDING
 from cube_oauth.resources.oauthapp import CredentialCounts, OAuthApp
 from cube_oauth.resources.usercredential import State, UserCredential
 
@@ -120,6 +121,24 @@ class Inventory:
             if credential.status.state is State.ACTIVE and ends is not None:
                 soonest[app] = min(ends, soonest.get(app, ends))
         return soonest
+
+    def soonest_sign_in_end(self) -> dict[Key, datetime]:
+        """For each OAuthApp, when the next refresh token ends, as far as providers say."""
+        soonest: dict[Key, datetime] = {}
+        for credential in self.credentials.values():
+            ends, app = credential.status.refresh_token_expires_at, app_key(credential)
+            if ends is not None:
+                soonest[app] = min(ends, soonest.get(app, ends))
+        return soonest
+
+    def ending(self) -> Counter[tuple[Key, str]]:
+        """How many persons have to authorize again soon, by OAuthApp and by how soon."""
+        return Counter(
+            (app_key(credential), condition.reason)
+            for credential in self.credentials.values()
+            for condition in credential.status.conditions
+            if condition.type == SIGN_IN_ENDING
+        )
 
 
 def _age(credential: UserCredential) -> tuple[datetime, str]:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 
+from cube_oauth.lifecycle.timing import WARNINGS
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from datetime import datetime
 
     from prometheus_client import CollectorRegistry
 
-    from cube_oauth.controller.inventory import Inventory
+    from cube_oauth.controller.inventory import Inventory, Key
 
 PREFIX = "cube_oauth_controller"
+APP = ["namespace", "app"]
 BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -22,7 +27,7 @@ class Metrics:
     """The controller's metrics; names begin with ``cube_oauth_controller_``."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        app = ["namespace", "app"]
+        app = APP
         self._registry = registry
         self.refreshes = Counter(
             f"{PREFIX}_refreshes", "Refreshes by outcome; reason is Refreshed or why not.", [*app, "reason"], registry=registry
@@ -59,17 +64,32 @@ class Metrics:
         self.leader = Gauge(f"{PREFIX}_leader", "1 in the process that is active.", registry=registry)
         self.leader.set(0)
 
-    def watch(self, inventory: Inventory, queues: Callable[[], dict[str, int]]) -> None:
-        """Report these from now on, counted when they are asked for."""
-        self._registry.register(_Known(inventory, queues))
+    def watch(self, known: Callable[[], Known]) -> None:
+        """Report this from now on, asked for at each scrape."""
+        self._registry.register(_Collector(known))
 
 
-class _Known:
+@dataclass(frozen=True)
+class Known:
+    """What is known at one moment."""
+
+    inventory: Inventory
+    queues: Mapping[str, int]
+    waiting: Mapping[Key, int]
+    """Requests that wait for their turn in the budget, by app."""
+    revocations: Mapping[Key, int]
+    """Tokens that wait to be revoked, by app; the app may be gone."""
+    refused: frozenset[str]
+    pace: Mapping[Key, float]
+    """Requests a second that each app's provider is asked at most now."""
+    now: datetime
+
+
+class _Collector:
     """Counted at each scrape, so that nothing has to be kept in step."""
 
-    def __init__(self, inventory: Inventory, queues: Callable[[], dict[str, int]]) -> None:
-        self._inventory = inventory
-        self._queues = queues
+    def __init__(self, known: Callable[[], Known]) -> None:
+        self._known = known
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
         """Nothing is known beforehand; asked for at registration."""
@@ -77,18 +97,48 @@ class _Known:
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """The present numbers."""
-        states = GaugeMetricFamily(f"{PREFIX}_credentials", "UserCredentials by state.", labels=["namespace", "app", "state"])
-        for namespace, app in self._inventory.apps:
-            for state, number in self._inventory.counts((namespace, app)):
-                states.add_metric([namespace, app, state], number)
-        yield states
-        soonest = GaugeMetricFamily(
-            f"{PREFIX}_soonest_expiry_timestamp_seconds", "When the next active token ends.", labels=["namespace", "app"]
+        known = self._known()
+        apps, inventory = known.inventory.apps, known.inventory
+        states = [((*app, state), number) for app in apps for state, number in inventory.counts(app)]
+        yield _gauge("credentials", "UserCredentials by state.", [*APP, "state"], states)
+        soonest, last = inventory.soonest_expiry(), inventory.soonest_sign_in_end()
+        yield _gauge("soonest_expiry_timestamp_seconds", "When the next active token ends.", APP, _times(soonest))
+        yield _gauge(
+            "soonest_refresh_token_expiry_timestamp_seconds",
+            "When the next refresh token ends, where the provider says so.",
+            APP,
+            _times(last),
         )
-        for (namespace, app), moment in self._inventory.soonest_expiry().items():
-            soonest.add_metric([namespace, app], moment.timestamp())
-        yield soonest
-        lengths = GaugeMetricFamily(f"{PREFIX}_queue_length", "Objects that wait to be looked at.", labels=["queue"])
-        for name, length in self._queues().items():
-            lengths.add_metric([name], length)
-        yield lengths
+        ending = inventory.ending()
+        yield _gauge(
+            "sign_ins_ending",
+            "Persons who have to authorize again soon; within is WithinAWeek or WithinADay.",
+            [*APP, "within"],
+            [((*app, word), ending[app, word]) for app in apps for word in WARNINGS],
+        )
+        sizes = [(app, one.spec.refresh.requests_per_second) for app, one in apps.items()]
+        yield _gauge("budget_requests_per_second", "How many requests a second an app's provider is asked at most.", APP, sizes)
+        yield _gauge(
+            "budget_pace_requests_per_second",
+            "The same at present: less while the provider is in trouble.",
+            APP,
+            known.pace.items(),
+        )
+        waiting = [(app, known.waiting.get(app, 0)) for app in apps]
+        yield _gauge("budget_waiting", "Requests that wait for their turn in the budget.", APP, waiting)
+        yield _gauge("revocations_pending", "Tokens that wait to be revoked at the provider.", APP, known.revocations.items())
+        refused = [((namespace,), 1) for namespace in sorted(known.refused)]
+        yield _gauge("namespace_refused", "1 for a tenant namespace that may not be read.", ["namespace"], refused)
+        lengths = [((name,), length) for name, length in known.queues.items()]
+        yield _gauge("queue_length", "Objects that wait to be looked at.", ["queue"], lengths)
+
+
+def _gauge(name: str, text: str, labels: list[str], samples: Iterable[tuple[tuple[str, ...], float]]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"{PREFIX}_{name}", text, labels=labels)
+    for values, number in samples:
+        family.add_metric(values, number)
+    return family
+
+
+def _times(moments: Mapping[Key, datetime]) -> list[tuple[Key, float]]:
+    return [(app, moment.timestamp()) for app, moment in moments.items()]

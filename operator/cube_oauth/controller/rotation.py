@@ -16,7 +16,7 @@ from cube_oauth.controller.apps import AppNotReadyError, Client
 from cube_oauth.controller.inventory import app_key, key_of
 from cube_oauth.kube.api import KubeError
 from cube_oauth.lifecycle.decide import CLAIM, Observed, origin
-from cube_oauth.lifecycle.publish import Issued, claimed, ended, refreshed
+from cube_oauth.lifecycle.publish import Issued, claimed, ended, merged, refreshed
 from cube_oauth.lifecycle.reasons import Reason
 from cube_oauth.lifecycle.revoke import replaced_is_revoked
 from cube_oauth.providers import Kind, ProviderError, TokenAnswer
@@ -187,22 +187,16 @@ class Rotation:
         observed, uid = attempt.observed, attempt.observed.credential.metadata.uid
         record = attempt.token.record
         issued = seal(self._keys, answer, record.owner, sent, None)
-        wanted = refreshed(attempt.token, issued, attempt.default_seconds, attempt.for_rejection)
+        terms = (issued, attempt.default_seconds, attempt.for_rejection)
 
         def merge(there: TokenSecret | None) -> TokenSecret | None:
-            if there is None or there.record.grant != record.grant:
-                return None
-            if there.access_token == wanted.access_token:
-                return there
-            if there.claim is None or there.claim.id != attempt.claim.id:
-                return None
-            return refreshed(there, issued, attempt.default_seconds, attempt.for_rejection)
+            return merged(there, attempt.token, *terms)
 
         written = await self._tokens.settle(uid, attempt.token, merge)
         self._apps.accepted(app_key(observed.credential))
         self._backoff.succeeded(key_of(observed.credential.metadata))
         if written is None:
-            await self._give_back(observed, wanted)
+            await self._give_back(observed, refreshed(attempt.token, *terms))
         else:
             self._say(observed, REFRESHED, revision=written.record.revision)
 

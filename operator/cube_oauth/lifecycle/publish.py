@@ -155,6 +155,22 @@ def refreshed(token: TokenSecret, issued: Issued, default_seconds: int, for_reje
     )
 
 
+def merged(
+    there: TokenSecret | None, ours: TokenSecret, issued: Issued, default_seconds: int, for_rejection: int | None = None
+) -> TokenSecret | None:
+    """What to write of a refresh whose claim stood in ``ours``, given what is stored now; None when it came too late.
+
+    It counts while the claim stands. What is written already (its answer was lost) is given back as it is.
+    """
+    if there is None or there.record.grant != ours.record.grant:
+        return None
+    if there.access_token == issued.access_token:
+        return there
+    if there.claim is None or ours.claim is None or there.claim.id != ours.claim.id:
+        return None
+    return refreshed(there, issued, default_seconds, for_rejection)
+
+
 def ended(token: TokenSecret, reason: str) -> TokenSecret:
     """The Secret after the provider refused the refresh token for good: it is of no use any more."""
     return replace(token, record=token.record.model_copy(update={"ended": reason}), claim=None, refresh_token=None)
