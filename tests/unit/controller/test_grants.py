@@ -10,11 +10,11 @@ from pydantic import SecretStr
 
 from cube_oauth.controller.apps import Client
 from cube_oauth.controller.budget import Budget
+from cube_oauth.controller.calls import Calls
 from cube_oauth.controller.grants import CLAIM, Grants
 from cube_oauth.controller.inventory import Inventory
 from cube_oauth.controller.keys import Keys
 from cube_oauth.controller.metrics import Metrics
-from cube_oauth.controller.revoke import Revoker
 from cube_oauth.controller.tokens import TokenStore
 from cube_oauth.kube.api import SECRETS, USER_CREDENTIALS, KubeError
 from cube_oauth.providers import ClientCredentials, Endpoints, Kind, ProviderError
@@ -50,8 +50,9 @@ class FakeProvider:
             raise self.problems.pop(0)
         return self.says
 
-    async def revoke(self, endpoints, client, token, hint="refresh_token"):
-        self.revoked.append(token.get_secret_value())
+    async def at_once(self, token, reason):
+        """What the revocations are told."""
+        self.revoked.append(KEYS.refresh.open(token.refresh_token, token.record.owner).get_secret_value())
 
 
 class FakeApps:
@@ -63,6 +64,9 @@ class FakeApps:
         return Client(endpoints, ClientCredentials("cube"))
 
     def accepted(self, key):
+        pass
+
+    def answered(self, key):
         pass
 
     def refused(self, key, problem):
@@ -98,7 +102,7 @@ class Bench:
 
     def start(self):
         """A controller without a memory."""
-        metrics = Metrics(CollectorRegistry())
+        metrics, budget = Metrics(CollectorRegistry()), Budget()
         self.grants = Grants(
             self.api,
             NAMESPACE,
@@ -107,9 +111,10 @@ class Bench:
             self.tokens,
             self.credentials,
             self.provider,
+            Calls(self.apps, budget, metrics, self.clock),
             KEYS,
-            Revoker(self.provider, KEYS, metrics),
-            Budget(),
+            self.provider,
+            budget,
             FakeEvents(),
             metrics,
             self.clock,
