@@ -167,7 +167,7 @@ def test_a_new_sign_in_ends_the_old_one_where_the_provider_keeps_them_apart(inst
 
 def test_a_sign_in_with_another_account_ends_the_old_one(installation, provider):
     installation.start()
-    installation.app()
+    installation.app(subject={"source": "None"})
     installation.authorize("alice", as_person="bob")
     installation.until("alice", "trino", lambda status: status.get("revision") == 1)
     installation.connect("alice")

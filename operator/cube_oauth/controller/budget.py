@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,9 @@ SLOWER, FASTER = 0.5, 1.5
 SLOWEST, SLOWEST_SHARE = 0.2, 0.01
 """A provider in trouble is still asked so many times a second, or this share of its budget if that is more."""
 
+LOOK_AGAIN = 5.0
+"""Seconds after which the next in line ask again while a provider is in trouble."""
+
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
 
 
@@ -39,7 +42,9 @@ class _Line:
     speed: float = 1.0
     per_second: float = 1.0
     free: dict[bool, float] = field(default_factory=lambda: {False: -BURST, True: -BURST})
-    """The next free moment; by whether somebody waits for it."""
+    """The next free place; by whether somebody waits for it."""
+    door: float = -BURST
+    """When the next one may go: whoever comes later than to its turn still goes one after the other."""
 
     def at(self, now: datetime) -> float:
         """The provider's time."""
@@ -56,9 +61,20 @@ class _Line:
         self.free[urgent] = moment + 1 / self.per_second
         return moment
 
+    def call(self, now: datetime) -> float:
+        """When the one whose turn it is may go."""
+        moment = max(self.door, self.at(now) - BURST)
+        self.door = moment + 1 / self.per_second
+        return moment
+
+    def patience(self, ahead: float) -> float:
+        """Seconds after which to ask again, for whoever is ``ahead`` of its turn: the provider may recover meanwhile."""
+        return max(0.0, ahead, min(ahead / self.speed, LOOK_AGAIN))
+
     def put_off(self) -> None:
         """Somebody went first: whoever waits is put off by one request."""
         self.time -= 1 / self.per_second
+        self.door -= 1 / self.per_second
 
 
 @dataclass(frozen=True)
@@ -67,6 +83,12 @@ class _Place:
     moment: float
     urgent: bool
     app: Key | None
+    called: bool = False
+    """Its turn has come: ``moment`` is when it may go."""
+
+    def late(self, time: float) -> bool:
+        """Whether it must be called, or called again because it has missed its moment."""
+        return time - self.moment > BURST if self.called else time >= self.moment
 
 
 @dataclass
@@ -94,8 +116,9 @@ class Budget:
         kept = known and (known.origin, known.urgent) == (origin, urgent) and line.at(now) - known.moment < KEPT
         if known is None or not kept:
             known = self._reserved[key] = _Place(origin, line.next(now, urgent=urgent), urgent, app)
-        ahead = known.moment - line.at(now)
-        return now + timedelta(seconds=ahead / line.speed) if ahead > 0 else now
+        if known.late(line.at(now)):
+            known = self._reserved[key] = replace(known, moment=line.call(now), called=True)
+        return now + timedelta(seconds=line.patience(known.moment - line.at(now)))
 
     def spend(self, key: Hashable) -> None:
         """``key`` asks now; its next request needs another moment."""
