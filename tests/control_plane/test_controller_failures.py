@@ -61,7 +61,7 @@ def test_a_sign_in_that_the_provider_ended_serves_until_its_end_and_is_then_revo
     assert installation.status("alice")["state"] == "Active"
     installation.until("alice", "trino", lambda status: status["state"] == "Revoked")
     assert condition(installation.look("alice"), "Active")["reason"] == "Revoked"
-    assert installation.plain("alice") == (None, None)
+    eventually(lambda: installation.plain("alice") == (None, None), say=installation.tell)
     assert provider.control.stats()["refused"]["invalid_grant"] == 1
     provider.control.lifetimes(accessToken=60)
     installation.connect("alice")
