@@ -359,6 +359,7 @@ class Apps:
             token_url=endpoints.token_url if endpoints else None,
             revocation_url=endpoints.revocation_url if endpoints else None,
             subject_url=endpoints.subject_url if endpoints else None,
+            token_exchange_url=endpoints.exchange.token_url if endpoints and endpoints.exchange else None,
             issuer_in_answers=(endpoints.iss_required or None) if endpoints else None,
             scopes=list(endpoints.scopes) or None if endpoints else None,
             authorization_parameters=dict(endpoints.authorization_parameters) or None if endpoints else None,

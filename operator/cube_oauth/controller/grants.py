@@ -1,8 +1,9 @@
 """Grants: authorization codes that the portal left in the token namespace, exchanged once and removed.
 
 Providers end a sign-in whose code comes twice (RFC 6749, section 4.1.2), so a claim is written before the exchange, and a token
-that names its grant tells a successor that the exchange was done. Where the provider has to be asked once more who authorized,
-its answer is kept in the grant until then, sealed like a refresh token: a second request may fail, the code is not redeemed again.
+that names its grant tells a successor that the exchange was done. Where somebody has to be asked once more (who authorized, or
+for the warehouse's own token), the provider's answer is kept in the grant until then, sealed like a refresh token: a second
+request may fail, the code is not redeemed again.
 """
 
 from __future__ import annotations
@@ -232,7 +233,7 @@ class Grants:
         if problem or app is None:
             await self._revoke_kept(secret, grant)
             late = problem is Refused.TOO_LATE and secret.answer is not None
-            await self._finish(secret, credential, Refused.UNIDENTIFIED if late else problem or Refused.APP_NOT_FOUND)
+            await self._finish(secret, credential, Refused.INCOMPLETE if late else problem or Refused.APP_NOT_FOUND)
             return None
         return await self._exchange(Order(secret, grant, credential, app))
 
@@ -270,7 +271,7 @@ class Grants:
         except ProviderError as problem:
             return await self._failed(order, problem)
         except SealError:
-            await self._finish(order.secret, order.credential, Refused.UNIDENTIFIED)
+            await self._finish(order.secret, order.credential, Refused.INCOMPLETE)
             return None
         self._apps.accepted(app)
         return await self._decide(order, client, answered)
@@ -289,7 +290,7 @@ class Grants:
             return self._kept(order.secret, order.grant)
         sent = self._clock.now()  # a lifetime begins with the answer, and surely not before this
         answered = Answered(await self._redeem(client, order.grant, app_key(order.credential)), sent)
-        if client.endpoints.subject.asks:
+        if client.endpoints.incomplete:
             await self._keep_in_grant(order, answered)
         return answered
 
@@ -339,37 +340,48 @@ class Grants:
         """The provider has answered: keep it, or refuse the person and revoke. When to try again, if it must be asked again."""
         try:
             found = await self._identified(order, client, answered)
+            complete = answered if found.refused else await self._exchanged(order, client, answered)
         except ProviderError as problem:
-            return await self._not_told(order, client, answered, problem)
+            return await self._incomplete(order, client, answered, problem)
         if found.refused:
             await self._revoke(order.secret, order.grant, client, answered)
             await self._finish(order.secret, order.credential, found.refused)
         else:
-            await self._keep(order, client, answered, found.subject)
+            await self._keep(order, client, complete, found.subject)
             await self._finish(order.secret, order.credential, None, word=found.word)
         return None
 
+    async def _exchanged(self, order: Order, client: Client, answered: Answered) -> Answered:
+        """With the warehouse's own token, where the app exchanges the provider's (RFC 8693)."""
+        exchange, sent = client.endpoints.exchange, self._clock.now()
+        if exchange is None:
+            return answered
+        request = self._provider.exchange_token(client.endpoints, client.credentials, answered.tokens, within=REQUEST)
+        app, place = app_key(order.credential), origin(exchange.token_url)
+        return Answered(await self._calls.make("token_exchange", app, place, request), sent)
+
     async def _identified(self, order: Order, client: Client, answered: Answered) -> Identified:
         endpoints, now = client.endpoints, answered.at  # what was valid then
+        request = said_of_person(
+            self._provider, endpoints, client.credentials, answered.tokens, nonce=order.grant.nonce, now=now, within=REQUEST
+        )
+        place = endpoints.subject_url
         try:
-            said = await said_of_person(
-                self._provider, endpoints, client.credentials, answered.tokens, nonce=order.grant.nonce, now=now, within=REQUEST
-            )
+            said = await (self._calls.make("subject", app_key(order.credential), origin(place), request) if place else request)
         except IdentityError as error:
             log.warning("identity refused", extra={**order.where, "reason": error.reason})
             return Identified(None, Refused.IDENTITY)
         return identified(endpoints.subject, order.grant.username, said)
 
-    async def _not_told(self, order: Order, client: Client, answered: Answered, problem: ProviderError) -> datetime | None:
-        """Who authorized could not be asked: later, if the answer is safe until then; otherwise the person connects again."""
-        log.info("subject", extra={**order.where, "reason": problem.reason})
-        self._metrics.provider_requests.labels(*app_key(order.credential), "subject", problem.reason).inc()
+    async def _incomplete(self, order: Order, client: Client, answered: Answered, problem: ProviderError) -> datetime | None:
+        """A further request failed: later, if the answer is safe until then; otherwise the person connects again."""
+        log.info("authorization incomplete", extra={**order.where, "reason": problem.reason})
         if problem.kind is Kind.WEATHER and self._now(order.secret).answer is not None:
             return await self._later(order, problem, self._clock.now())
         await self._revoke(order.secret, order.grant, client, answered)
         weather = problem.kind is Kind.WEATHER
         await self._finish(
-            order.secret, order.credential, Refused.UNIDENTIFIED if weather else problem.reason, "" if weather else problem.message
+            order.secret, order.credential, Refused.INCOMPLETE if weather else problem.reason, "" if weather else problem.message
         )
         return None
 
@@ -411,7 +423,8 @@ class Grants:
         endpoints = client.endpoints
         observed = Observed(order.credential, order.app, app_ready=True, token=there)
         where = (endpoints.token_url, endpoints.revocation_url, endpoints.client_authentication)
-        return granted(observed, issued, order.secret.grant_id, *where)
+        exchange_url = endpoints.exchange.token_url if endpoints.exchange else None
+        return granted(observed, issued, order.secret.grant_id, *where, exchange_url)
 
     async def _finish(
         self, secret: GrantSecret, credential: UserCredential, reason: str | None, sentence: str = "", word: str = DONE

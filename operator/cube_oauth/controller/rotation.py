@@ -1,6 +1,7 @@
 """Redeeming a refresh token without ever losing one, or redeeming it twice.
 
-A claim, written by compare-and-swap, is lock, fence and proof of writability in one; the answer is written before anything else.
+A claim, written by compare-and-swap, is lock, fence and proof of writability in one; the answer is written before anything else:
+also before a token exchange (RFC 8693), which may fail when the refresh token has rotated already.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from cube_oauth.controller.apps import AppNotReadyError, Client
 from cube_oauth.controller.inventory import app_key, key_of
 from cube_oauth.kube.api import KubeError
 from cube_oauth.lifecycle.decide import CLAIM, Observed, origin
-from cube_oauth.lifecycle.publish import Issued, claimed, ended, merged, refreshed
+from cube_oauth.lifecycle.publish import Issued, claimed, ended, merged, refreshed, rotated
 from cube_oauth.lifecycle.reasons import Reason
 from cube_oauth.lifecycle.revoke import replaced_is_revoked
 from cube_oauth.providers import Kind, ProviderError, TokenAnswer
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from cube_oauth.controller.revoke import Revocations
     from cube_oauth.controller.tokens import TokenStore
     from cube_oauth.providers import ProviderClient
+    from cube_oauth.resources.secrets import TokenRecord
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +62,8 @@ class Attempt:
     """With our claim, as it was written."""
     claim: Claim
     for_rejection: int | None
+    secured: bool = False
+    """Whether the answer's refresh token is written already."""
 
     @property
     def default_seconds(self) -> int:
@@ -132,16 +136,24 @@ class Rotation:
         assert token.refresh_token is not None  # noqa: S101 - the same
         try:
             client = await self._apps.client(app_key(observed.credential))
+            if not _belongs(token.record, client):
+                return  # the app changed since it was decided: its own reconcile says so
             secret = self._keys.refresh.open(token.refresh_token, token.record.owner)
             attempt = await self._claim(observed, token, secret, for_rejection)
             sent = self._clock.now()
             answer = await self._redeem(attempt, client, secret)
+            if client.endpoints.exchange is not None:
+                attempt = await self._secure(attempt, answer, sent)
+                sent = self._clock.now()
+                answer = await self._exchanged(attempt, client, answer)
         except AppNotReadyError:
             return  # its own reconcile says so, and calls when it has healed
         except SealError:
             await self._finish(observed, Reason.UNDECIPHERABLE)
         except _OvertakenError:
             return
+        except _NotExchangedError as failure:
+            self._not_exchanged(observed, failure.problem)
         except ProviderError as problem:
             await self._failed(observed, problem)
         else:
@@ -179,6 +191,42 @@ class Rotation:
                 self._released[uid] = attempt.claim.id
             raise
 
+    async def _secure(self, attempt: Attempt, answer: TokenAnswer, sent: datetime) -> Attempt:
+        """Write a refresh token that rotated, before anything else can fail; our claim stands on."""
+        if answer.refresh_token is None:
+            return attempt
+        record, uid = attempt.token.record, attempt.observed.credential.metadata.uid
+        sealed = self._keys.refresh.seal(answer.refresh_token, record.owner)
+        written = await self._tokens.settle(uid, attempt.token, lambda there: rotated(there, attempt.token, sealed))
+        if written is None:
+            issued = seal(self._keys, answer, record.owner, sent, None)
+            await self._give_back(attempt.observed, refreshed(attempt.token, issued, attempt.default_seconds))
+            raise _OvertakenError
+        return replace(attempt, token=written, secured=True)
+
+    async def _exchanged(self, attempt: Attempt, client: Client, answer: TokenAnswer) -> TokenAnswer:
+        """The answer with the warehouse's own access token. Raises _NotExchangedError: then the claim is given up."""
+        assert client.endpoints.exchange is not None  # noqa: S101 - asked before
+        request = self._provider.exchange_token(client.endpoints, client.credentials, answer, within=REQUEST)
+        app, place = app_key(attempt.observed.credential), origin(client.endpoints.exchange.token_url)
+        try:
+            return await self._calls.make("token_exchange", app, place, request)
+        except ProviderError as problem:
+            self._released[attempt.observed.credential.metadata.uid] = attempt.claim.id
+            raise _NotExchangedError(problem) from None
+
+    def _not_exchanged(self, observed: Observed, problem: ProviderError) -> None:
+        """The warehouse gave no token of its own. Whoever's fault it is, the sign-in at the provider is as good as before."""
+        self._say(observed, problem.reason)
+        if problem.kind is Kind.APP:
+            self._apps.refused(app_key(observed.credential), problem)
+            return
+        self._backoff.failed(key_of(observed.credential.metadata), self._clock.now())
+        if problem.kind is Kind.USER:
+            self._events.warning("UserCredential", observed.credential.metadata, problem.reason, problem.message)
+        elif observed.app:
+            self._events.warning("OAuthApp", observed.app.metadata, problem.reason, problem.message)
+
     async def _keep(self, attempt: Attempt, answer: TokenAnswer, sent: datetime) -> None:
         """Write the answer, whatever it takes; or have it revoked, when a newer sign-in has taken the place.
 
@@ -195,7 +243,9 @@ class Rotation:
         written = await self._tokens.settle(uid, attempt.token, merge)
         self._apps.accepted(app_key(observed.credential))
         self._backoff.succeeded(key_of(observed.credential.metadata))
-        if written is None:
+        if written is None and attempt.secured:  # its refresh token was redeemed by whoever came after us
+            self._say(observed, OVERTAKEN)
+        elif written is None:
             await self._give_back(observed, refreshed(attempt.token, *terms))
         else:
             self._say(observed, REFRESHED, revision=written.record.revision)
@@ -247,6 +297,24 @@ class Rotation:
 
 class _OvertakenError(Exception):
     """Somebody else wrote in between, or too much time has passed: nothing was sent, look again."""
+
+
+class _NotExchangedError(Exception):
+    """The refresh succeeded and is written as far as it goes; the token exchange after it did not."""
+
+    def __init__(self, problem: ProviderError) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+def _belongs(record: TokenRecord, client: Client) -> bool:
+    """Whether these tokens may be sent where this client sends them: what decided was the app's status, which may lag behind."""
+    exchange = client.endpoints.exchange
+    return (
+        record.client_id == client.credentials.client_id
+        and origin(record.token_url) == origin(client.endpoints.token_url)
+        and origin(record.exchange_url or "") == origin(exchange.token_url if exchange else "")
+    )
 
 
 def _unknown(problem: ProviderError) -> bool:

@@ -34,7 +34,7 @@ class Refused(StrEnum):
     SUBJECT_MISSING = "SubjectMissing"
     SUBJECT_DIFFERS = "SubjectDiffers"
     IDENTITY = "IdentityRefused"
-    UNIDENTIFIED = "Unidentified"
+    INCOMPLETE = "AuthorizationIncomplete"
 
 
 DONE = "Authorized"
@@ -53,8 +53,8 @@ SENTENCES: dict[str, str] = {
     "Log out at the provider, and connect again with your own account. If it was your own, the OAuthApp's administrator states in "
     "spec.subject which claim is the username (claim), and how it is compared (match).",
     Refused.IDENTITY: f"The provider's ID token does not belong to this authorization; the token was revoked. {_AGAIN}",
-    Refused.UNIDENTIFIED: "The provider gave a token, but could not be asked within ten minutes who authorized (spec.subject); the "
-    f"token was revoked. {_AGAIN}",
+    Refused.INCOMPLETE: "The provider gave a token, but what had to be asked after that (who authorized, or the warehouse's own "
+    f"token) was not answered within ten minutes; the token was revoked. {_AGAIN}",
 }
 """Why not."""
 

@@ -96,7 +96,8 @@ def origin(url: str) -> str:
 def bound(record: TokenRecord, app: OAuthApp) -> bool:
     """Whether the tokens belong to the app's present client and token endpoint."""
     token_url = app.status.token_url or app.spec.token_url or ""
-    return record.client_id == app.spec.client_id and origin(record.token_url) == origin(token_url)
+    same = record.client_id == app.spec.client_id and origin(record.token_url) == origin(token_url)
+    return same and origin(record.exchange_url or "") == origin(app.status.token_exchange_url or "")
 
 
 def blocked(observed: Observed) -> Reason | None:

@@ -80,6 +80,7 @@ def granted(
     token_url: str,
     revocation_url: str | None,
     client_authentication: ClientAuthentication | None = None,
+    exchange_url: str | None = None,
 ) -> TokenSecret:
     """The Secret after a new sign-in: nothing of an older sign-in stays but the count of revisions."""
     app, old = observed.app, observed.token
@@ -91,6 +92,7 @@ def granted(
         username=observed.credential.spec.username,
         token_url=token_url,
         revocation_url=revocation_url,
+        exchange_url=exchange_url,
         client_id=app.spec.client_id,
         client_authentication=client_authentication,
         client_secret=app.spec.client_secret_ref,
@@ -155,6 +157,15 @@ def refreshed(token: TokenSecret, issued: Issued, default_seconds: int, for_reje
     )
 
 
+def rotated(there: TokenSecret | None, ours: TokenSecret, refresh_token: str) -> TokenSecret | None:
+    """What to write of a refresh before its answer is complete: only the new refresh token, under our claim. None: too late."""
+    if there is None or there.record.grant != ours.record.grant:
+        return None
+    if there.claim is None or ours.claim is None or there.claim.id != ours.claim.id:
+        return None
+    return replace(there, refresh_token=refresh_token)
+
+
 def merged(
     there: TokenSecret | None, ours: TokenSecret, issued: Issued, default_seconds: int, for_rejection: int | None = None
 ) -> TokenSecret | None:
@@ -204,7 +215,6 @@ def status(observed: Observed, authorize_url: str, now: datetime) -> UserCredent
         if record and app and refreshes
         else None,
         refresh_token_expires_at=record.refresh_token_expires_at if record and token and token.refresh_token else None,
-        sign_in_ends_at=_known_end(token) if token and not blocked(observed) else None,
         last_refreshed_at=record.issued_at if record else None,
         revision=record.revision if record else None,
         subject=record.subject if record else None,
@@ -215,12 +225,6 @@ def status(observed: Observed, authorize_url: str, now: datetime) -> UserCredent
             now,
         ),
     )
-
-
-def _known_end(token: TokenSecret) -> datetime | None:
-    """When the person has to authorize again, as far as it is known: an access token that is the last one says it, too."""
-    last = token.access_token is not None and (token.refresh_token is None or token.record.ended is not None)
-    return token.record.expires_at if last else sign_in_ends(token)
 
 
 def _kept(observed: Observed) -> tuple[Condition, ...]:

@@ -35,8 +35,9 @@ def set_aside(
     ``client_secret`` is sealed.
     """
     record = token.record
+    access_token = token.access_token if record.exchange_url is None else None  # else it is the warehouse's
     ends = record.refresh_token_expires_at if token.refresh_token else record.expires_at
-    if record.revocation_url is None or not (token.refresh_token or token.access_token) or (ends and ends <= now):
+    if record.revocation_url is None or not (token.refresh_token or access_token) or (ends and ends <= now):
         return None
     until = min(ends, now + LONGEST) if ends else now + LONGEST
     revocation = Revocation(
@@ -46,7 +47,7 @@ def set_aside(
         until=until,
         client_authentication=method or ClientAuthentication.NONE,
     )
-    return RevocationSecret(revocation, None if token.refresh_token else token.access_token, token.refresh_token, client_secret)
+    return RevocationSecret(revocation, None if token.refresh_token else access_token, token.refresh_token, client_secret)
 
 
 def in_use(revocation: Revocation, token: TokenSecret | None) -> bool:

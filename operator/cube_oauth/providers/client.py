@@ -6,6 +6,7 @@ authlib prepares the requests, aiohttp carries them. Nothing is stored and nothi
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qsl, urlencode
 
@@ -19,9 +20,12 @@ from cube_oauth.providers.authentication import ClientCredentials, authenticated
 from cube_oauth.providers.errors import (
     INVALID_CLIENT,
     INVALID_METADATA,
+    INVALID_REQUEST,
     REFUSED_WITHOUT_REASON,
     SUBJECT_ENDPOINT_MISSING,
     SUBJECT_NOT_TOLD,
+    SUBJECT_TOKEN_MISSING,
+    TOKEN_NOT_EXCHANGED,
     UNREADABLE_ANSWER,
     Kind,
     ProviderError,
@@ -38,8 +42,14 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from cube_oauth.providers.endpoints import Endpoints
+    from cube_oauth.providers.presets import Exchange
 
 _OK = 200
+_TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - a grant type
+_TOKEN_TYPES = {
+    "AccessToken": "urn:ietf:params:oauth:token-type:access_token",
+    "IDToken": "urn:ietf:params:oauth:token-type:id_token",
+}
 _PROTOCOL = frozenset(
     (
         "client_assertion",
@@ -129,6 +139,51 @@ class ProviderClient:
         """Redeem a refresh token (RFC 6749, section 6), which may work once. ``within`` replaces the total timeout."""
         body = _form("refresh_token", endpoints.refresh_parameters, refresh_token=refresh_token.get_secret_value())
         return await self._token(endpoints, client, body, within)
+
+    async def exchange_token(
+        self, endpoints: Endpoints, client: ClientCredentials, answer: TokenAnswer, *, within: timedelta | None = None
+    ) -> TokenAnswer:
+        """The provider's answer with the warehouse's access token in the place of its own (RFC 8693, section 2).
+
+        Lifetime and scopes are those of the new token; the refresh token stays the provider's. Without ``endpoints.exchange`` the
+        answer is given back as it is.
+        """
+        exchange = endpoints.exchange
+        if exchange is None:
+            return answer
+        token = answer.id_token if exchange.subject_token == "IDToken" else answer.access_token  # noqa: S105 - which one
+        if token is None:
+            raise error(SUBJECT_TOKEN_MISSING, sent=False)
+        body = _form(
+            _TOKEN_EXCHANGE,
+            {},
+            subject_token=token.get_secret_value(),
+            subject_token_type=exchange.subject_token_type or _TOKEN_TYPES[exchange.subject_token],
+            requested_token_type=exchange.requested_token_type,
+            audience=exchange.audience,
+            resource=exchange.resource,
+            scope=" ".join(exchange.scopes) or None,
+        )
+        found = await self._exchanged(endpoints, client, exchange, body, within)
+        return replace(answer, access_token=found.access_token, expires_in=found.expires_in, scopes=found.scopes or exchange.scopes)
+
+    async def _exchanged(
+        self, endpoints: Endpoints, client: ClientCredentials, exchange: Exchange, body: str, within: timedelta | None
+    ) -> TokenAnswer:
+        """What the warehouse answers. What it has against this token is about one person, and does not end the sign-in."""
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        if exchange.authenticated:
+            headers, body = authenticated(endpoints, client, exchange.token_url, body)
+        answer = await self._transport.post(exchange.token_url, body, headers, within)
+        try:
+            return token_answer(answer)
+        except ProviderError as problem:
+            if problem.kind is Kind.WEATHER:
+                raise
+            refused = problem
+        if refused.kind is Kind.USER or refused.reason == INVALID_REQUEST.word:  # section 2.2.2
+            raise error(TOKEN_NOT_EXCHANGED)
+        raise ProviderError(refused.kind, refused.reason, f"The token exchange failed (spec.tokenExchange). {refused.message}")
 
     async def client_credentials(
         self,

@@ -6,8 +6,9 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from cube_oauth.lifecycle.decide import origin
 from cube_oauth.providers.errors import ENDPOINT_MISSING, SUBJECT_ENDPOINT_MISSING, error
-from cube_oauth.providers.presets import PRESETS, SUBJECTS, rendered_parameters
+from cube_oauth.providers.presets import PRESETS, SUBJECTS, Exchange, rendered_parameters
 from cube_oauth.resources.oauthapp import ClientAuthentication, RequestFormat, SubjectSource
 
 if TYPE_CHECKING:
@@ -57,8 +58,15 @@ class Endpoints:
     """Where the provider says who authorized."""
     subject_url: str | None = None
     """The userinfo or introspection endpoint, when ``subject`` needs one."""
+    exchange: Exchange | None = None
+    """How the provider's token becomes the warehouse's own, if it does."""
     iss_required: bool = False
     """Whether the answer to an authorization request must name the issuer (RFC 9207, section 2.4)."""
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether the answer to a code is not all that is needed: somebody has to be asked once more."""
+        return self.subject.asks or self.exchange is not None
 
 
 @dataclass(frozen=True)
@@ -156,6 +164,19 @@ def _subject_url(rule: SubjectRule, known: str | None, metadata: ServerMetadata 
     return url
 
 
+def _exchange(app: OAuthApp, token_url: str) -> Exchange | None:
+    """The spec's token exchange over the preset's. The client's secret goes to no other origin than the token endpoint's."""
+    asked, preset = app.spec.token_exchange, PRESETS[app.spec.provider.name].exchange
+    if asked is None and preset is None:
+        return None
+    values = rendered_parameters(app.spec.provider.name, app.spec.provider.parameters)
+    usual = replace(preset, token_url=preset.token_url.format_map(values)) if preset else Exchange(token_url="")
+    stated = {name: value for name, value in (asked.model_dump().items() if asked else ()) if value}
+    scopes = tuple(stated.pop("scopes", usual.scopes))
+    found = replace(usual, **stated, scopes=scopes)
+    return replace(found, authenticated=origin(found.token_url) == origin(token_url))
+
+
 def resolve_app(app: OAuthApp, metadata: ServerMetadata | None = None) -> Endpoints:
     """The endpoints of an OAuthApp; ``metadata`` is what ``needs_discovery`` asked for.
 
@@ -183,6 +204,7 @@ def resolve_app(app: OAuthApp, metadata: ServerMetadata | None = None) -> Endpoi
         refresh_parameters={**preset.refresh_parameters, **app.spec.refresh_parameters},
         subject=rule,
         subject_url=_subject_url(rule, known.subject_url, metadata),
+        exchange=_exchange(app, token_url),
         iss_required=bool(metadata and metadata.iss_in_answers),
     )
 

@@ -82,6 +82,12 @@ ACCESS_DENIED = Reason(
     "The provider denied access to this person. Ask the provider's administrator to permit the application for them, then "
     "authorize again in the portal.",
 )
+TOKEN_NOT_EXCHANGED = Reason(
+    "TokenNotExchanged",
+    Kind.USER,
+    "The warehouse does not give its own token for the provider's (spec.tokenExchange). It has to know this person, and to trust "
+    "the provider and the token's audience. A sign-in stays and is tried again; whoever is just connecting connects again.",
+)
 
 # --- the app's
 INVALID_CLIENT = Reason(
@@ -187,6 +193,12 @@ SUBJECT_ENDPOINT_MISSING = Reason(
     Kind.APP,
     "It is not known where to ask who authorized, as spec.subject.source wants it. Set spec.subject.url, or spec.issuerURL of a "
     "provider whose discovery document names its userinfo_endpoint (or introspection_endpoint).",
+)
+SUBJECT_TOKEN_MISSING = Reason(
+    "SubjectTokenMissing",
+    Kind.APP,
+    "The provider's answer holds no ID token that could be exchanged. Ask for the scope openid in spec.scopes, or set "
+    "spec.tokenExchange.subjectToken: AccessToken (some providers give an ID token only at the first sign-in).",
 )
 SUBJECT_NOT_TOLD = Reason(
     "SubjectNotTold",

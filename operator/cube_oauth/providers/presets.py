@@ -56,6 +56,21 @@ class Parameter:
 
 
 @dataclass(frozen=True)
+class Exchange:
+    """How the provider's token becomes the warehouse's own (RFC 8693, section 2.1). In a preset, the URL is a template."""
+
+    token_url: str
+    subject_token: str = "AccessToken"  # noqa: S105 - which one, no token
+    subject_token_type: str | None = None
+    requested_token_type: str | None = None
+    audience: str | None = None
+    resource: str | None = None
+    scopes: tuple[str, ...] = ()
+    authenticated: bool = False
+    """Whether the client proves itself there: only where it does for its other tokens."""
+
+
+@dataclass(frozen=True)
 class ProviderPreset:
     """One provider. Addresses are templates of the parameters; an issuer without addresses is asked for them (discovery)."""
 
@@ -73,6 +88,7 @@ class ProviderPreset:
     token_parameters: Mapping[str, str] = field(default_factory=dict)
     refresh_parameters: Mapping[str, str] = field(default_factory=dict)
     userinfo_url: str | None = None
+    exchange: Exchange | None = None
     subject: SubjectRule = SUBJECTS[SubjectSource.ID_TOKEN]
     """Where it says who authorized, unless the OAuthApp says otherwise."""
     data_source: str | None = None
@@ -84,6 +100,15 @@ PRESETS: Mapping[Preset, ProviderPreset] = {
     Preset.OIDC: ProviderPreset("Any OpenID provider, by its issuer"),
     Preset.OAUTH2: ProviderPreset("Any OAuth 2.0 provider, by its endpoints", scopes=()),
     Preset.TRINO: ProviderPreset("The OpenID provider in front of Trino"),
+    Preset.DREMIO: ProviderPreset(
+        "Dremio, by the OpenID provider that it trusts",
+        parameters=(Parameter("host", "Dremio's host alone, such as dremio.example.com or login.dremio.cloud", _HOST),),
+        exchange=Exchange(
+            "https://{host}/oauth/token",
+            subject_token_type="urn:ietf:params:oauth:token-type:jwt",  # noqa: S106 - a type
+            scopes=("dremio.all",),
+        ),
+    ),
     Preset.DATABRICKS: ProviderPreset(
         "Databricks",
         parameters=(Parameter("host", "the workspace's host alone, such as adb-123.4.azuredatabricks.net", _HOST),),

@@ -23,6 +23,7 @@ class Preset(StrEnum):
     ENTRA = "entra"
     OKTA = "okta"
     TRINO = "trino"
+    DREMIO = "dremio"
 
 
 class ClientAuthentication(StrEnum):
@@ -109,7 +110,7 @@ class Provider(Model):
         dict[str, Annotated[str, Field(max_length=512)]],
         Field(
             max_length=16,
-            description="What the preset needs to know: host (databricks, okta), account (snowflake), tenant (entra).",
+            description="What the preset needs to know: host (databricks, dremio, okta), account (snowflake), tenant (entra).",
         ),
     ] = {}
 
@@ -176,6 +177,38 @@ class Subject(Model):
         Url | None,
         Field(description="The userinfo or introspection endpoint. By default the preset's, or what the issuer's discovery says."),
     ] = None
+
+
+class TokenExchange(Model):
+    """The provider's token becomes the warehouse's own (RFC 8693)."""
+
+    token_url: Annotated[
+        Url | None,
+        Field(
+            description="Where the token is exchanged. By default the preset's. The client's secret is sent along only where "
+            "spec.tokenURL has the same origin."
+        ),
+    ] = None
+    subject_token: Annotated[
+        Literal["AccessToken", "IDToken"] | None,
+        Field(description="Which of the provider's tokens is exchanged. By default the access token."),
+    ] = None
+    subject_token_type: Annotated[
+        str | None,
+        Field(
+            max_length=253,
+            description="What kind of token that is (RFC 8693, section 3), a URI. By default what subjectToken says.",
+        ),
+    ] = None
+    requested_token_type: Annotated[
+        str | None, Field(max_length=253, description="What kind of token is wanted, a URI. By default the warehouse decides.")
+    ] = None
+    audience: Annotated[str | None, Field(max_length=2048, description="For whom: the warehouse's logical name.")] = None
+    resource: Annotated[str | None, Field(max_length=2048, description="For whom: the warehouse's address (RFC 8707).")] = None
+    scopes: Annotated[
+        list[Annotated[str, Field(max_length=256)]],
+        Field(max_length=64, description="The scopes to ask the warehouse for. By default the preset's."),
+    ] = []
 
 
 class SecretReference(Model):
@@ -303,6 +336,10 @@ class OAuthAppSpec(Model):
         int, Field(ge=30, le=31536000, description="An access token's lifetime when the provider does not say one.")
     ] = 3600
     subject: Annotated[Subject, Field(description="Where the provider says who authorized.")] = Subject()
+    token_exchange: Annotated[
+        TokenExchange | None,
+        Field(description="Exchange the provider's token at the warehouse for the warehouse's own. The preset dremio always does."),
+    ] = None
     service_account: Annotated[ServiceAccount | None, Field(description="What serves those who have no credential.")] = None
     fallback: Annotated[
         Literal["ServiceAccount", "Deny"],
@@ -334,6 +371,7 @@ class OAuthAppStatus(Model):
     token_url: Annotated[str | None, Field(description="The token endpoint in use.")] = None
     revocation_url: Annotated[str | None, Field(description="The revocation endpoint in use, when there is one.")] = None
     subject_url: Annotated[str | None, Field(description="The endpoint that is asked who authorized, when one is.")] = None
+    token_exchange_url: Annotated[str | None, Field(description="Where tokens are exchanged, when they are.")] = None
     issuer_in_answers: Annotated[
         bool | None, Field(description="Whether an answer without iss is refused, since the provider promises it (RFC 9207).")
     ] = None
@@ -361,7 +399,7 @@ class OAuthApp(Model):
         Field(description="What the administrator registered at the provider."),
         rules(
             Rule(
-                "!(self.provider.name in ['generic', 'oidc', 'oauth2', 'trino']) || has(self.issuerURL) || "
+                "!(self.provider.name in ['generic', 'oidc', 'oauth2', 'trino', 'dremio']) || has(self.issuerURL) || "
                 "(has(self.authorizationURL) && has(self.tokenURL))",
                 "spec must say where to authorize: set spec.issuerURL (endpoints are discovered there), "
                 "or both spec.authorizationURL and spec.tokenURL, or choose a preset in spec.provider.name",
@@ -380,7 +418,12 @@ class OAuthApp(Model):
                 "self.provider.name in ['generic', 'google', 'oidc', 'oauth2', 'trino'] || "
                 "(has(self.provider.parameters) && size(self.provider.parameters) > 0)",
                 "spec.provider.parameters must hold what the preset needs: "
-                "host for databricks and okta, account for snowflake, tenant for entra",
+                "host for databricks, dremio and okta, account for snowflake, tenant for entra",
+            ),
+            Rule(
+                "!has(self.tokenExchange) || has(self.tokenExchange.tokenURL) || self.provider.name == 'dremio'",
+                "spec.tokenExchange.tokenURL is needed: write the warehouse's token endpoint, which gives its own token for the "
+                "provider's (RFC 8693)",
             ),
             Rule(
                 "!has(self.clientAuthentication) || self.clientAuthentication == 'none' || has(self.clientSecretRef)",

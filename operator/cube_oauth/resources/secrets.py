@@ -57,6 +57,8 @@ class TokenRecord(Model):
     token_url: str
     """The token endpoint that issued the tokens; they are sent nowhere else."""
     revocation_url: str | None = None
+    exchange_url: str | None = None
+    """Where the provider's tokens became the warehouse's own (RFC 8693): then the access token is not the provider's."""
     client_id: str
     client_authentication: ClientAuthentication | None = None
     """How the client proved itself; for revoking when the OAuthApp is gone."""

@@ -1,6 +1,9 @@
 """An API server of dictionaries, with resource versions and with faults, and a provider that counts."""
 
 import copy
+from dataclasses import replace
+
+from pydantic import SecretStr
 
 from cube_oauth.kube.api import KubeError
 from cube_oauth.providers import TokenAnswer
@@ -88,6 +91,7 @@ class FakeProvider:
         self.redeemed = []
         self.revoked = []
         self.meanwhile = lambda: None
+        self.exchanged, self.exchange_problem, self.before_exchange = [], None, None
 
     async def refresh(self, endpoints, client, refresh_token, *, within=None):
         self.redeemed.append(refresh_token.get_secret_value())
@@ -95,6 +99,14 @@ class FakeProvider:
         if self.problem:
             raise self.problem
         return self.answer
+
+    async def exchange_token(self, endpoints, client, answer, *, within=None):
+        self.exchanged.append(answer.access_token.get_secret_value())
+        if self.before_exchange:
+            await self.before_exchange()
+        if self.exchange_problem:
+            raise self.exchange_problem
+        return replace(answer, access_token=SecretStr(f"warehouse-{answer.access_token.get_secret_value()}"))
 
     async def revoke(self, endpoints, client, token, hint="refresh_token"):
         self.revoked.append(token.get_secret_value())

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -19,7 +20,7 @@ from cube_oauth.controller.tokens import TokenStore
 from cube_oauth.kube.api import SECRETS, USER_CREDENTIALS, KubeError
 from cube_oauth.providers import ClientCredentials, Endpoints, Kind, ProviderError
 from cube_oauth.providers.answers import HTTPAnswer, token_answer
-from cube_oauth.providers.presets import SUBJECTS
+from cube_oauth.providers.presets import SUBJECTS, Exchange
 from cube_oauth.resources.keyring import Keyring, SealingKey
 from cube_oauth.resources.oauthapp import SubjectSource
 from cube_oauth.resources.secrets import Grant, Reference, grant_secret
@@ -50,6 +51,12 @@ class FakeProvider:
             raise self.problems.pop(0)
         return self.says
 
+    async def exchange_token(self, endpoints, client, answer, *, within=None):
+        self.asked.append(answer.access_token.get_secret_value())
+        if self.problems:
+            raise self.problems.pop(0)
+        return replace(answer, access_token=SecretStr("the-warehouses"), expires_in=timedelta(hours=1))
+
     async def at_once(self, token, reason):
         """What the revocations are told."""
         self.revoked.append(KEYS.refresh.open(token.refresh_token, token.record.owner).get_secret_value())
@@ -57,11 +64,11 @@ class FakeProvider:
 
 class FakeApps:
     def __init__(self):
-        self.source, self.refusals = SubjectSource.USER_INFO, []
+        self.source, self.exchange, self.refusals = SubjectSource.USER_INFO, None, []
 
     async def client(self, key):
-        endpoints = Endpoints("https://idp.example.com/a", TOKEN_URL, subject=SUBJECTS[self.source], subject_url="https://idp/me")
-        return Client(endpoints, ClientCredentials("cube"))
+        asked = {"subject": SUBJECTS[self.source], "subject_url": "https://idp/me" if SUBJECTS[self.source].asks else None}
+        return Client(Endpoints("https://idp/a", TOKEN_URL, exchange=self.exchange, **asked), ClientCredentials("cube"))
 
     def accepted(self, key):
         pass
@@ -71,6 +78,9 @@ class FakeApps:
 
     def refused(self, key, problem):
         self.refusals.append(problem.reason)
+
+    def in_trouble(self, key, problem):
+        pass
 
 
 class FakeCredentials:
@@ -221,7 +231,7 @@ async def test_after_ten_minutes_the_person_is_asked_to_connect_again_and_the_to
     bench.provider.problems = [BAD_WEATHER]
     await bench.look()
     await bench.look(minutes=11)
-    assert (bench.provider.revoked, bench.credentials.said) == (["canary-refresh"], [("False", "Unidentified")])
+    assert (bench.provider.revoked, bench.credentials.said) == (["canary-refresh"], [("False", "AuthorizationIncomplete")])
     assert bench.stored() is None
 
 
@@ -238,7 +248,7 @@ async def test_when_the_answer_cannot_be_kept_bad_weather_costs_the_sign_in_but_
     writes = []
     bench.api.before_write = lambda: writes.append(1) or bench.api.faults.extend([KubeError(500, "x", "PUT")] * (len(writes) == 2))
     await bench.look()
-    assert (bench.provider.revoked, bench.credentials.said) == (["canary-refresh"], [("False", "Unidentified")])
+    assert (bench.provider.revoked, bench.credentials.said) == (["canary-refresh"], [("False", "AuthorizationIncomplete")])
 
 
 async def test_a_provider_that_does_not_tell_refuses_the_person_and_leaves_the_app_alone(bench):
@@ -275,3 +285,47 @@ async def test_a_claim_of_somebody_else_is_waited_for(bench):
     bench.grants.mirror.put(bench.api.store(SECRETS.path(*KEY), {**bench.stored(), "data": data}))
     assert await bench.look() == START + CLAIM
     assert bench.provider.codes == []
+
+
+# ---- a token exchange
+
+
+@pytest.fixture
+def exchanging(bench):
+    bench.apps.source, bench.apps.exchange = SubjectSource.NONE, Exchange("https://warehouse.example.com/oauth/token")
+    return bench
+
+
+def opened(bench):
+    record = bench.token.record
+    access, refresh = KEYS.access.open(bench.token.access_token, record.owner), bench.token.refresh_token
+    return access.get_secret_value(), KEYS.refresh.open(refresh, record.owner).get_secret_value()
+
+
+async def test_the_stored_access_token_is_the_warehouses_with_its_own_lifetime(exchanging):
+    await exchanging.look()
+    assert opened(exchanging) == ("the-warehouses", "canary-refresh")
+    assert exchanging.token.record.expires_at == START + timedelta(hours=1)
+    assert exchanging.token.record.exchange_url == "https://warehouse.example.com/oauth/token"
+
+
+async def test_an_exchange_in_bad_weather_is_tried_again_without_redeeming_the_code_again(exchanging):
+    exchanging.provider.problems = [BAD_WEATHER]
+    await exchanging.look()
+    assert exchanging.token is None
+    await exchanging.look(seconds=60)
+    assert (exchanging.provider.codes, opened(exchanging)[0]) == (["the-code"], "the-warehouses")
+    assert exchanging.token.record.expires_at == START + timedelta(seconds=60, hours=1)
+
+
+async def test_a_person_whom_the_warehouse_does_not_know_is_refused_and_revoked(exchanging):
+    exchanging.provider.problems = [ProviderError(Kind.USER, "TokenNotExchanged", "not here")]
+    await exchanging.look()
+    assert (exchanging.provider.revoked, exchanging.credentials.said) == (["canary-refresh"], [("False", "TokenNotExchanged")])
+
+
+async def test_whoever_is_refused_has_nothing_exchanged(exchanging):
+    exchanging.apps.source, exchanging.provider.says = SubjectSource.USER_INFO, {"sub": "bob"}
+    await exchanging.look()
+    assert exchanging.provider.asked == ["canary-access"]  # by userinfo alone
+    assert exchanging.credentials.said == [("False", "SubjectDiffers")]

@@ -18,25 +18,26 @@ from cube_oauth.kube.api import SECRETS, KubeError
 from cube_oauth.lifecycle.apps import NOT_FOUND
 from cube_oauth.lifecycle.decide import Observed
 from cube_oauth.providers import ClientCredentials, Endpoints, Kind, ProviderError, TokenAnswer
+from cube_oauth.providers.presets import Exchange
 from cube_oauth.resources.keyring import Keyring, SealingKey
 from cube_oauth.resources.secrets import Claim
 from tests.unit.controller.clocks import START, StoppedClock
 from tests.unit.controller.fakes import FakeApi, FakeProvider, UnansweredError
-from tests.unit.lifecycle.samples import app, credential, token
+from tests.unit.lifecycle.samples import TOKEN_URL, app, credential, token
 
 KEYS = Keys(Keyring.generate(), Keyring.generate(), SealingKey.generate())
-ENDPOINTS = Endpoints("https://idp/a", "https://idp/token", revocation_url="https://idp/revoke")
+ENDPOINTS = Endpoints("https://idp/a", TOKEN_URL, revocation_url="https://idp/revoke")
 NAMESPACE = "tokens"
 
 
 class FakeApps:
     def __init__(self):
-        self.refusals, self.problem = [], None
+        self.refusals, self.problem, self.endpoints = [], None, ENDPOINTS
 
     async def client(self, key):
         if self.problem:
             raise self.problem
-        return Client(ENDPOINTS, ClientCredentials("cube"))
+        return Client(self.endpoints, ClientCredentials("cube"))
 
     def refused(self, key, error):
         self.refusals.append(error.reason)
@@ -265,3 +266,89 @@ async def test_a_token_of_lost_keys_is_not_sent_and_ends(bench):
     await bench.refresh()
     assert bench.provider.redeemed == []
     assert (await bench.stored()).record.ended == "UndecipherableToken"
+
+
+@pytest.mark.parametrize("change", [{"token_url": "https://evil.example/token"}, {"exchange": Exchange("https://evil.example/t")}])
+async def test_an_app_that_changed_since_the_decision_never_receives_an_older_token(bench, change):
+    bench.apps.endpoints = replace(ENDPOINTS, **change)
+    await bench.refresh()
+    assert (bench.provider.redeemed, bench.api.writes) == ([], [])
+
+
+# ---- a token exchange
+
+EXCHANGE = Exchange("https://warehouse.example.com/oauth/token")
+
+
+@pytest.fixture
+def exchanging(bench):
+    bench.apps.endpoints = replace(ENDPOINTS, exchange=EXCHANGE)
+    bench.put(bench.sample("old-refresh", exchange_url=EXCHANGE.token_url))
+    return bench
+
+
+async def access_token(bench):
+    there = await bench.stored()
+    return KEYS.access.open(there.access_token, there.record.owner).get_secret_value()
+
+
+async def test_a_refresh_stores_the_warehouses_token_and_the_providers_refresh_token(exchanging):
+    await exchanging.refresh()
+    assert (await access_token(exchanging), await exchanging.refresh_token()) == ("warehouse-new-access", "new-refresh")
+    assert (await exchanging.stored()).claim is None
+
+
+async def test_a_refresh_token_that_rotated_is_written_before_the_exchange(exchanging):
+    seen = []
+
+    async def look():
+        seen.append((await exchanging.refresh_token(), (await exchanging.stored()).claim is not None))
+
+    exchanging.provider.before_exchange = look
+    await exchanging.refresh()
+    assert seen == [("new-refresh", True)]
+    assert [method for method, _ in exchanging.api.writes] == ["PUT", "PUT", "PUT"]
+
+
+@pytest.mark.parametrize(
+    ("problem", "refusals"),
+    [
+        (ProviderError(Kind.WEATHER, "ProviderUnavailable", "later"), []),
+        (ProviderError(Kind.USER, "TokenNotExchanged", "not here"), []),
+        (ProviderError(Kind.APP, "InvalidTarget", "no such audience"), ["InvalidTarget"]),
+    ],
+)
+async def test_when_the_exchange_fails_the_sign_in_stays_whoever_is_to_blame(exchanging, problem, refusals):
+    exchanging.provider.exchange_problem = problem
+    await exchanging.refresh()
+    there = await exchanging.stored()
+    assert (await exchanging.refresh_token(), await access_token(exchanging)) == ("new-refresh", "old-access")
+    assert (there.record.ended, there.record.revision) == (None, 5)
+    assert (exchanging.apps.refusals, exchanging.revocations.unwanted) == (refusals, [])
+    assert exchanging.rotation.released_claim("uid-1") == there.claim.id
+
+
+async def test_the_next_attempt_redeems_the_refresh_token_that_was_kept(exchanging):
+    exchanging.provider.exchange_problem = ProviderError(Kind.WEATHER, "Timeout", "later")
+    await exchanging.refresh()
+    exchanging.provider.exchange_problem = None
+    await exchanging.refresh()
+    assert exchanging.provider.redeemed == ["old-refresh", "new-refresh"]
+    assert await access_token(exchanging) == "warehouse-new-access"
+
+
+async def test_a_newer_sign_in_during_the_exchange_wins_and_ends_nothing(exchanging):
+    async def sign_in():
+        exchanging.put(exchanging.sample("of-the-new-sign-in", grant="two", exchange_url=EXCHANGE.token_url))
+
+    exchanging.provider.before_exchange = sign_in
+    await exchanging.refresh()
+    assert await exchanging.refresh_token() == "of-the-new-sign-in"
+    assert exchanging.revocations.unwanted == []
+
+
+async def test_a_newer_sign_in_before_the_exchange_has_the_unwanted_answer_given_back(exchanging):
+    exchanging.provider.meanwhile = exchanging.api.objects.clear
+    await exchanging.refresh()
+    assert exchanging.revocations.unwanted == ["new-refresh"]
+    assert exchanging.provider.exchanged == []

@@ -51,7 +51,9 @@ def test_the_tables_lead_only_to_listed_reasons():
 
 
 def test_the_users_and_the_apps_errors_say_what_to_do():
-    verbs = re.compile(r"authorize|Compare|Ask for|Check|Write|Register|Enable|Correct|Set|Revoke|needs|must hold|does not hold")
+    verbs = re.compile(
+        r"authorize|Compare|Ask for|has to know|Check|Write|Register|Enable|Correct|Set|Revoke|needs|must hold|does not hold"
+    )
     for reason in REASONS:
         assert reason.kind is Kind.WEATHER or verbs.search(reason.message), reason.word
 
