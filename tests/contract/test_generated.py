@@ -1,10 +1,12 @@
 """What is generated is in step with what it is generated from."""
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
+from cube_oauth.providers import ServerMetadata, needs_discovery, resolve_app
 from cube_oauth.providers.reference import files as reference_pages
 from cube_oauth.resources.__main__ import files
 from cube_oauth.resources.oauthapp import OAuthApp
@@ -23,6 +25,14 @@ def test_the_crds_are_those_of_the_models(folder):
 def test_the_reference_pages_are_those_of_the_code(name):
     written = (ROOT / "docs/reference" / name).read_text()
     assert written == reference_pages()[name], "run `make reference` and commit the result"
+
+
+@pytest.mark.parametrize("text", re.findall(r"```yaml\n(.*?)```", reference_pages()["providers.md"], re.DOTALL))
+def test_the_examples_of_the_reference_page_are_ready_to_use(text):
+    app = OAuthApp.model_validate(yaml.safe_load(text))
+    metadata = ServerMetadata(needs_discovery(app) or "", "https://idp.example.com/a", "https://idp.example.com/t")
+    assert resolve_app(app, metadata if metadata.issuer else None).token_url
+    assert len(text.splitlines()) < 12
 
 
 @pytest.mark.parametrize("name", files())

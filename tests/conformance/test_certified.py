@@ -1,0 +1,155 @@
+"""The same against a certified OpenID provider, for all in which it can behave like the table's rows."""
+
+import asyncio
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from ipaddress import ip_network
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from joserfc.jwk import ECKey
+from multidict import MultiDict
+from pydantic import SecretStr
+
+from cube_oauth.lifecycle.authorize import Refused, identified
+from cube_oauth.providers import (
+    ClientCredentials,
+    ProviderClient,
+    ProviderError,
+    Transport,
+    authorization_url,
+    new_verifier,
+    read_callback,
+    resolve_app,
+    said_of_person,
+)
+from cube_oauth.providers.discovery import discover
+from cube_oauth.resources.oauthapp import OAuthApp
+from tests.conformance.emulator import REDIRECT_URI
+from tests.parts.provider import PASSWORD, Provider, app_client, log_in_client, service_client, sign_in
+
+KEY = ECKey.generate_key("P-256", {"kid": "k", "use": "sig"})
+METHODS = {"basic": "client_secret_basic", "post": "client_secret_post", "none": "none", "private_key_jwt": "private_key_jwt"}
+SCOPES = ["openid", "offline_access", "query"]
+
+
+def _client(method):
+    secret = {} if method in ("none", "private_key_jwt") else {"client_secret": "the-secret"}
+    keys = {"jwks": {"keys": [KEY.as_dict(private=False)]}, "token_endpoint_auth_signing_alg": "ES256"}
+    more = keys if method == "private_key_jwt" else {}
+    return app_client(method, [REDIRECT_URI], token_endpoint_auth_method=METHODS[method], **secret, **more)
+
+
+@pytest.fixture(scope="module")
+def certified(tmp_path_factory):
+    clients = [_client(method) for method in METHODS]
+    clients += [log_in_client("opaque", "the-secret", [REDIRECT_URI]), service_client("service", "the-secret")]
+    with Provider(clients=clients, folder=tmp_path_factory.mktemp("certified")) as running:
+        yield running
+
+
+@pytest.fixture
+async def client():
+    async with ProviderClient(Transport(allowed=(ip_network("127.0.0.0/8"),), plain_http=True)) as opened:
+        yield opened
+
+
+class Certified:
+    """What portal and controller do, as one of the provider's clients."""
+
+    def __init__(self, certified, client, client_id, **spec):
+        self.issuer, self.client, self.client_id, self.spec = certified.issuer, client, client_id, spec
+        secret = json.dumps(KEY.as_dict(private=True)) if client_id == "private_key_jwt" else "the-secret"
+        self.credentials = ClientCredentials(client_id, None if client_id == "none" else SecretStr(secret))
+
+    async def prepare(self):
+        spec = {"issuerURL": self.issuer, "clientID": self.client_id, "clientSecretRef": {"name": "c"}, **self.spec}
+        app = OAuthApp.model_validate({"metadata": {"name": "warehouse"}, "spec": {"scopes": SCOPES, **spec}})
+        self.endpoints = resolve_app(app, await discover(self.client, self.issuer))
+        return self
+
+    async def connect(self, person="alice"):
+        verifier = new_verifier()
+        url = authorization_url(
+            self.endpoints, self.client_id, redirect_uri=REDIRECT_URI, state="s", nonce="n", code_verifier=verifier
+        )
+        back = await asyncio.to_thread(sign_in, url, person, PASSWORD, until=REDIRECT_URI)
+        query = MultiDict(parse_qsl(urlsplit(back).query))
+        assert query["iss"] == self.issuer  # RFC 9207
+        code = read_callback(query, "s", self.endpoints.issuer, iss_required=self.endpoints.iss_required)
+        return await self.client.exchange_code(
+            self.endpoints, self.credentials, code=code, redirect_uri=REDIRECT_URI, code_verifier=verifier
+        )
+
+    async def refresh(self, token):
+        return await self.client.refresh(self.endpoints, self.credentials, token)
+
+    async def who(self, answer):
+        said = await said_of_person(self.client, self.endpoints, self.credentials, answer, nonce="n", now=datetime.now(UTC))
+        return identified(self.endpoints.subject, "alice", said)
+
+
+async def refused(awaitable):
+    with pytest.raises(ProviderError) as caught:
+        await awaitable
+    return caught.value.kind.value, caught.value.reason
+
+
+@pytest.mark.parametrize("preset", ["generic", "oidc", "trino"])
+async def test_a_preset_that_is_known_by_its_issuer(certified, client, preset):
+    run = await Certified(certified, client, "basic", provider={"name": preset}).prepare()
+    answer = await run.connect()
+    assert (await run.who(answer)).subject == "alice"
+    assert run.endpoints.iss_required
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_a_person_connects_stays_connected_and_is_revoked(certified, client, method):
+    run = await Certified(certified, client, method, clientAuthentication=method).prepare()
+    answer = await run.connect()
+    second = await run.refresh(answer.refresh_token)
+    assert second.refresh_token != answer.refresh_token
+    third = await run.refresh(second.refresh_token)
+    await client.revoke(run.endpoints, run.credentials, third.refresh_token)
+    assert await refused(run.refresh(third.refresh_token)) == ("User", "InvalidGrant")
+
+
+async def test_a_second_use_of_a_refresh_token_is_the_end_of_the_sign_in(certified, client):
+    run = await Certified(certified, client, "basic").prepare()
+    answer = await run.connect()
+    second = await run.refresh(answer.refresh_token)
+    for token in (answer.refresh_token, second.refresh_token):
+        assert await refused(run.refresh(token)) == ("User", "InvalidGrant")
+
+
+async def test_a_wrong_secret_is_the_apps(certified, client):
+    run = await Certified(certified, client, "basic").prepare()
+    run.credentials = ClientCredentials("basic", SecretStr("wrong"))
+    assert await refused(run.refresh(SecretStr("r"))) == ("App", "InvalidClient")
+
+
+async def test_a_resource_that_it_does_not_know_is_the_apps(certified, client):
+    run = await Certified(certified, client, "basic", refreshParameters={"resource": "urn:elsewhere"}).prepare()
+    answer = await run.connect()
+    assert await refused(run.refresh(answer.refresh_token)) == ("App", "InvalidTarget")
+
+
+@pytest.mark.parametrize("source", ["UserInfo", "Introspection"])
+async def test_an_opaque_token_names_the_person(certified, client, source):
+    run = await Certified(certified, client, "opaque", scopes=["openid"], subject={"source": source}).prepare()
+    assert (await run.who(await run.connect())).subject == "alice"
+    assert (await run.who(await run.connect("bob"))).refused is Refused.SUBJECT_DIFFERS
+
+
+async def test_a_token_that_userinfo_does_not_know_is_not_told(certified, client):
+    run = await Certified(certified, client, "opaque", scopes=["openid"], subject={"source": "UserInfo"}).prepare()
+    answer = replace(await run.connect(), access_token=SecretStr("another"))
+    assert await refused(run.who(answer)) == ("App", "SubjectNotTold")
+
+
+async def test_a_client_gets_a_token_for_itself(certified, client):
+    run = await Certified(certified, client, "service", scopes=["query"]).prepare()
+    answer = await client.client_credentials(run.endpoints, run.credentials)
+    assert answer.access_token
+    assert answer.refresh_token is None
