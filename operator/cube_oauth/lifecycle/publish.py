@@ -215,6 +215,7 @@ def status(observed: Observed, authorize_url: str, now: datetime) -> UserCredent
         if record and app and refreshes
         else None,
         refresh_token_expires_at=record.refresh_token_expires_at if record and token and token.refresh_token else None,
+        sign_in_ends_at=_known_end(token) if token and not blocked(observed) else None,
         last_refreshed_at=record.issued_at if record else None,
         revision=record.revision if record else None,
         subject=record.subject if record else None,
@@ -225,6 +226,12 @@ def status(observed: Observed, authorize_url: str, now: datetime) -> UserCredent
             now,
         ),
     )
+
+
+def _known_end(token: TokenSecret) -> datetime | None:
+    """When the person has to authorize again, as far as it is known: an access token that is the last one says it, too."""
+    last = token.access_token is not None and (token.refresh_token is None or token.record.ended is not None)
+    return token.record.expires_at if last else sign_in_ends(token)
 
 
 def _kept(observed: Observed) -> tuple[Condition, ...]:

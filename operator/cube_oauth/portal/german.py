@@ -42,6 +42,12 @@ GERMAN: Mapping[str, str] = {
     "state.expired.hint": "Bis dahin nutzen Sie nicht Ihr eigenes Konto.",
     "state.revoked": "Beendet: neu verbinden",
     "state.revoked.hint": "Der Anbieter sagt, dass diese Verbindung beendet ist.",
+    "state.withdrawn.hint": "Sie wurde auf unserer Seite zurückgezogen, und die Tokens wurden widerrufen.",
+    "state.idle": "Verbunden, zurzeit nicht benutzt",
+    "state.idle.hint": "Mit der nächsten Frage an Cube wird die Verbindung erneuert.",
+    "state.delayed": "Wird erneuert",
+    "state.delayed.hint": "Der Anbieter erneuert sie gerade nicht. Es wird von selbst wieder versucht; bis dahin nutzen Sie "
+    "nicht Ihr eigenes Konto.",
     "state.suspended": "Zurückgehalten",
     "state.suspended.hint": "Die Administration hat diese Verbindung ausgesetzt.",
     "state.pending": "Nicht verbunden",

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from cube_oauth.lifecycle.decide import WITHDRAWN
 from cube_oauth.lifecycle.publish import AUTHORIZED
+from cube_oauth.lifecycle.reasons import Reason
 from cube_oauth.portal.texts import ENGLISH, Moment, Text, say
 from cube_oauth.resources.names import digest
 from cube_oauth.resources.usercredential import State
@@ -21,6 +23,13 @@ if TYPE_CHECKING:
 
 WARN = timedelta(days=7)
 """So long before a sign-in ends, the page says so: people look here a few times a year, so they meet it by chance."""
+
+
+UNATTENDED: dict[str | None, tuple[str, str]] = {
+    Reason.IDLE: ("state.idle", "state.idle.hint"),
+    Reason.REFRESH_DELAYED: ("state.delayed", "state.delayed.hint"),
+}
+"""Why there may be no token although the person has nothing to do."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,8 @@ class Card:
     reconnect: bool
     disconnect: bool
     ready: bool
+    unattended: bool = False
+    """It is renewed by itself, although there is no token now."""
 
     @property
     def key(self) -> str:
@@ -61,7 +72,7 @@ class Card:
     @property
     def urgent(self) -> bool:
         """Whether the button to authorize is what the person came for."""
-        return self.state is not State.ACTIVE or self.warning is not None
+        return (self.state is not State.ACTIVE and not self.unattended) or self.warning is not None
 
 
 def scope_words(preset: str, scope: str) -> Text | str:
@@ -124,6 +135,7 @@ def card(app: OAuthApp, credential: UserCredential | None, now: datetime) -> Car
         reconnect=connected_before,
         disconnect=connected_before and not suspended,
         ready=usable,
+        unattended=credential is not None and state is State.EXPIRED and _reason(credential) in UNATTENDED,
     )
 
 
@@ -142,7 +154,8 @@ def _version(app: OAuthApp, credential: UserCredential | None, now: datetime) ->
 
 def _warning(credential: UserCredential | None, state: State, now: datetime) -> Text | None:
     """When renewing is about to end. A token that is never renewed ends too often to be warned of."""
-    ends = credential.status.refresh_token_expires_at if credential and state is State.ACTIVE else None
+    renewed = credential is not None and state is State.ACTIVE and credential.status.refresh_at is not None
+    ends = credential.status.sign_in_ends_at if credential and renewed else None
     return say("warning.ends", at=Moment(ends, now)) if ends and ends - now <= WARN else None
 
 
@@ -183,18 +196,27 @@ def words_of(credential: UserCredential | None, now: datetime) -> Words:
         return Words(say("state.suspended"), say("state.suspended.hint"))
     if state is State.ACTIVE:
         return _active(credential, now)
+    reason = _reason(credential)
+    if reason in UNATTENDED:
+        return Words(*(say(key) for key in UNATTENDED[reason]))
     if state is State.REVOKED:
-        return Words(say("state.revoked"), _last_attempt(credential, "state.revoked.hint"))
+        hint = "state.revoked.hint" if reason not in WITHDRAWN.values() else "state.withdrawn.hint"
+        return Words(say("state.revoked"), _last_attempt(credential, hint))
     ended = credential.status.expires_at
     sentence = say("state.expired.at", at=Moment(ended, now)) if ended else say("state.expired")
     return Words(sentence, _last_attempt(credential, "state.expired.hint"))
 
 
+def _reason(credential: UserCredential) -> str | None:
+    says = condition(credential.status.conditions, "Active")
+    return says.reason if says else None
+
+
 def _active(credential: UserCredential, now: datetime) -> Words:
     status = credential.status
     subject = status.subject or credential.spec.username
-    if status.refresh_at and status.refresh_token_expires_at:
-        until = Moment(status.refresh_token_expires_at, now)
+    if status.refresh_at and status.sign_in_ends_at:
+        until = Moment(status.sign_in_ends_at, now)
         return Words(say("state.active.until", subject=subject, until=until), say("state.active.renewed.until"))
     if status.refresh_at or status.expires_at is None:
         return Words(say("state.active", subject=subject), say("state.active.renewed"))

@@ -72,6 +72,12 @@ ENGLISH: Mapping[str, str] = {
     "state.expired.hint": "Until you do, you do not use your own account.",
     "state.revoked": "Ended: reconnect",
     "state.revoked.hint": "The provider says that this connection is over.",
+    "state.withdrawn.hint": "It was withdrawn on our side, and the tokens were revoked.",
+    "state.idle": "Connected, not in use",
+    "state.idle.hint": "It is renewed with the next question that you ask Cube.",
+    "state.delayed": "Being renewed",
+    "state.delayed.hint": "The provider does not renew it just now. It is tried again by itself; until then you do not use "
+    "your own account.",
     "state.suspended": "Withheld",
     "state.suspended.hint": "An administrator has suspended this connection.",
     "state.pending": "Not connected",

@@ -97,6 +97,9 @@ class UserCredentialStatus(Model):
     refresh_token_expires_at: Annotated[
         Time | None, Field(description="When the refresh token ends, where the provider says so.")
     ] = None
+    sign_in_ends_at: Annotated[
+        Time | None, Field(description="When the person has to authorize again, where that is known; renewing does not move it.")
+    ] = None
     last_refreshed_at: Annotated[Time | None, Field(description="When the current access token came.")] = None
     revision: Annotated[int | None, Field(description="Grows by one with each new access token.")] = None
     subject: Annotated[str | None, Field(description="The warehouse's name for the person, where it is known.")] = None

@@ -21,6 +21,10 @@ def shown(status=None, spec=None, app=None):
     return found, ". ".join(ENGLISH.plain(text) for text in (found.words.sentence, found.words.hint))
 
 
+def active(reason):
+    return {"type": "Active", "status": "False", "reason": reason, "message": "m"}
+
+
 CASES = {
     "nobody has connected": (None, "Pending", "Not connected", ("Authorize",)),
     "a resource without a status": ({}, "Pending", "Not connected", ("Authorize",)),
@@ -31,7 +35,7 @@ CASES = {
         ("Reconnect", "Disconnect"),
     ),
     "renewed until the refresh token ends": (
-        {"state": "Active", "expiresAt": LATER, "refreshAt": LATER, "refreshTokenExpiresAt": MUCH_LATER},
+        {"state": "Active", "expiresAt": LATER, "refreshAt": LATER, "signInEndsAt": MUCH_LATER},
         "Active",
         "Connected as alice, until 3 Feb. Renewed by itself; then you reconnect.",
         ("Reconnect", "Disconnect"),
@@ -55,6 +59,24 @@ CASES = {
         ("Reconnect", "Disconnect"),
     ),
     "revoked at the provider": ({"state": "Revoked"}, "Revoked", "Ended: reconnect", ("Reconnect", "Disconnect")),
+    "nobody used it for a while": (
+        {"state": "Expired", "expiresAt": EARLIER, "conditions": [active("Idle")]},
+        "Expired",
+        "Connected, not in use. It is renewed with the next question",
+        ("Reconnect", "Disconnect"),
+    ),
+    "the provider is away": (
+        {"state": "Expired", "expiresAt": EARLIER, "conditions": [active("RefreshDelayed")]},
+        "Expired",
+        "Being renewed. The provider does not renew it just now.",
+        ("Reconnect", "Disconnect"),
+    ),
+    "a suspension is over": (
+        {"state": "Revoked", "conditions": [active("SuspensionEnded")]},
+        "Revoked",
+        "Ended: reconnect. It was withdrawn on our side",
+        ("Reconnect", "Disconnect"),
+    ),
     "the last attempt failed": (
         {"state": "Pending", "conditions": [FAILED]},
         "Pending",
@@ -129,7 +151,7 @@ def words(texts):
 
 
 def test_a_connection_that_ends_soon_is_warned_of_and_reconnecting_is_what_one_came_for():
-    found, _ = shown({**RENEWED, "refreshTokenExpiresAt": SOON})
+    found, _ = shown({**RENEWED, "signInEndsAt": SOON})
     assert ENGLISH.plain(found.warning) == "This connection ends 29 Nov. Reconnect now, and nothing is interrupted."
     assert found.urgent
 
@@ -137,10 +159,10 @@ def test_a_connection_that_ends_soon_is_warned_of_and_reconnecting_is_what_one_c
 @pytest.mark.parametrize(
     "status",
     [
-        {**RENEWED, "refreshTokenExpiresAt": NOT_SOON},
+        {**RENEWED, "signInEndsAt": NOT_SOON},
         RENEWED,
         {"state": "Active", "expiresAt": LATER},
-        {"state": "Expired", "refreshTokenExpiresAt": SOON},
+        {"state": "Expired", "signInEndsAt": SOON},
     ],
     ids=["not soon", "never", "not renewed at all", "ended already"],
 )
