@@ -32,6 +32,7 @@ def test_the_examples_of_the_reference_page_are_ready_to_use(text):
     app = OAuthApp.model_validate(yaml.safe_load(text))
     metadata = ServerMetadata(needs_discovery(app) or "", "https://idp.example.com/a", "https://idp.example.com/t")
     assert resolve_app(app, metadata if metadata.issuer else None).token_url
+    assert app.spec.provider.name == app.metadata.name
     assert len(text.splitlines()) < 12
 
 

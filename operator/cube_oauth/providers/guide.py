@@ -47,7 +47,7 @@ GUIDES: Mapping[Preset, Guide] = {
             "The discovery document's `issuer` must be `issuerURL`, byte for byte.",
             "Many give a refresh token only for `offline_access`, and some only with `authorizationParameters: {prompt: consent}`.",
         ),
-        example=_BY_ISSUER,
+        example=("provider: {name: oidc}", *_BY_ISSUER),
         sources=("https://openid.net/specs/openid-connect-discovery-1_0.html", "https://www.rfc-editor.org/rfc/rfc8414"),
     ),
     Preset.OAUTH2: Guide(
@@ -61,7 +61,11 @@ GUIDES: Mapping[Preset, Guide] = {
             "For those who differ from the RFC: `scopeSeparator: Comma`, `requestFormat: JSON`, `pkce: false`, `clientAuthentication`, "
             "`authorizationParameters`, `tokenParameters`, `refreshParameters`. Answers as JSON and as forms are both read.",
         ),
-        example=("authorizationURL: https://login.example.com/authorize", "tokenURL: https://login.example.com/token"),
+        example=(
+            "provider: {name: oauth2}",
+            "authorizationURL: https://login.example.com/authorize",
+            "tokenURL: https://login.example.com/token",
+        ),
     ),
     Preset.DATABRICKS: Guide(
         register="In the account console: Settings, App connections, Add connection; redirect URL `status.redirectURI`, scopes SQL or "

@@ -8,7 +8,8 @@ from cube_oauth.lifecycle import apps, authorize, reasons
 from cube_oauth.providers import authorization, errors, identity
 from cube_oauth.providers.errors import Kind
 from cube_oauth.providers.guide import GUIDES
-from cube_oauth.providers.presets import PRESETS
+from cube_oauth.providers.presets import PRESETS, SUBJECTS
+from cube_oauth.resources.oauthapp import SubjectSource, UsernameMatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -128,9 +129,41 @@ _PROVIDERS = f"""{_GENERATED}
 What `spec.provider.name` of an OAuthApp knows, what to register at the provider, and what to expect of it. Whatever a preset
 says, the spec overrides. For all of them: register `status.redirectURI` of the OAuthApp exactly, and put the client's secret into
 a Secret with the label `cubeoauth.dev/oauth-client: <app>`. Presets are data from the documentation named below and from
-experience with it; they are run through a conformance suite (`tests/conformance`), not against the services themselves.
+what others reported; they are run through a conformance suite (`tests/conformance`), not against the services themselves.
+
+## Who authorized
+
+Where the provider says who logged in, it has to be the portal's user; otherwise the grant is refused with a sentence and the token
+revoked at once. Each preset knows the place (below); `spec.subject` of the OAuthApp overrides it. `status.subject` of the
+UserCredential is the name as the provider said it. A provider that says nothing there is accepted, and the condition `Authorized`
+of the UserCredential has the reason `SubjectUnknown`; where the OAuthApp states the place, it is refused. `source: None` compares
+nobody.
 
 """
+
+_PLACES = {
+    SubjectSource.ID_TOKEN: "a claim of the ID token (OpenID Connect Core, section 2)",
+    SubjectSource.ACCESS_TOKEN: "a claim of the access token, when it is a JWT",
+    SubjectSource.USER_INFO: "a claim of what the userinfo endpoint answers (OpenID Connect Core, section 5.3)",
+    SubjectSource.INTROSPECTION: "a field of what the introspection endpoint answers (RFC 7662)",
+    SubjectSource.TOKEN_ANSWER: "a field of the token endpoint's answer to the code",
+}
+_MATCHES = {
+    UsernameMatch.EXACT: "byte for byte",
+    UsernameMatch.IGNORE_CASE: "the same but for the case of ASCII letters",
+    UsernameMatch.LOCAL_PART: "the part of the username before @",
+    UsernameMatch.LOCAL_PART_IGNORE_CASE: "that part, but for the case of ASCII letters",
+}
+
+
+def _who() -> str:
+    places = [
+        (_code(source.value), place, " or ".join(_code(claim) for claim in SUBJECTS[source].claims))
+        for source, place in _PLACES.items()
+    ]
+    matches = [(_code(match.value), meaning) for match, meaning in _MATCHES.items()]
+    sources = table(("`subject.source`", "the name is", "`subject.claim` by default (unless the preset knows better)"), places)
+    return sources + "\n" + table(("`subject.match`", "the provider's name is the username when it is"), matches) + "\n"
 
 
 def _addresses(preset: ProviderPreset) -> list[tuple[str, str]]:
@@ -194,7 +227,7 @@ def _provider(name: Preset, preset: ProviderPreset) -> str:
 
 def providers_page() -> str:
     """``docs/reference/providers.md``."""
-    return _PROVIDERS + "\n".join(_provider(name, preset) for name, preset in PRESETS.items())
+    return _PROVIDERS + _who() + "\n".join(_provider(name, preset) for name, preset in PRESETS.items())
 
 
 def files() -> dict[str, str]:
