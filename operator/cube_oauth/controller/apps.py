@@ -323,9 +323,10 @@ class Apps:
         refusal = self._refusals.get(key)
         problem = finding.problem or (refusal.problem if refusal else None)
         wanted = self._status(app, finding, problem)
-        if wanted.to_json() == app.status.to_json():
+        written = wanted.to_json()
+        if written == app.status.to_json():
             return
-        answer = await status.write(self._api, OAUTH_APPS, "OAuthApp", app.metadata, wanted)
+        answer = await status.write(self._api, OAUTH_APPS, "OAuthApp", app.metadata, written)
         self._inventory.take_app(OAuthApp.model_validate(answer))
         before = next((condition for condition in app.status.conditions if condition.type == "Ready"), None)
         if before is None or before.reason != (problem.reason if problem else READY):

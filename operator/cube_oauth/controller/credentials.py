@@ -208,11 +208,12 @@ class Credentials:
         key, now = key_of(credential.metadata), self._clock.now()
         wanted = publish.status(observed, self._installation.authorize_url(*app_key(credential)), now)
         known = self._inventory.credentials[key].status
-        if wanted.to_json() == known.model_copy(update={"demand": None}).to_json():
+        written = wanted.to_json()
+        if written == known.model_copy(update={"demand": None}).to_json():
             self._authorized.pop(credential.metadata.uid, None)
             return False
         try:
-            answer = await status.write(self._api, USER_CREDENTIALS, "UserCredential", credential.metadata, wanted)
+            answer = await status.write(self._api, USER_CREDENTIALS, "UserCredential", credential.metadata, written)
         except KubeError as error:
             if error.conflict or error.not_found:  # gone, or another of the same name: the watch will say
                 return False

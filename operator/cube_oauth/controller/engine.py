@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from cube_oauth.controller.keys import Keys
     from cube_oauth.controller.metrics import Metrics
     from cube_oauth.controller.settings import Settings
+    from cube_oauth.resources.meta import ObjectMeta
     from cube_oauth.resources.secrets import TokenSecret
 
 log = logging.getLogger(__name__)
@@ -175,6 +176,10 @@ class Controller:
             self._inventory.drop_app(key)
             self.apps.schedule(key)
             self._app_changed(key)
+
+    def knows_credential(self, meta: ObjectMeta) -> bool:
+        """Whether this very version of a UserCredential is known: the answer to a write of ours was it."""
+        return self._inventory.knows_credential(meta)
 
     def saw_credential(self, credential: UserCredential) -> None:
         """A UserCredential is there, or was changed."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import kopf
 from pydantic import ValidationError
 
+from cube_oauth.resources.meta import ObjectMeta
 from cube_oauth.resources.names import GROUP, VERSION
 from cube_oauth.resources.oauthapp import OAuthApp
 from cube_oauth.resources.usercredential import UserCredential
@@ -43,6 +44,9 @@ class Listener(Protocol):
     def lost_app(self, app: OAuthApp) -> None:
         """An OAuthApp was deleted."""
 
+    def knows_credential(self, meta: ObjectMeta) -> bool:
+        """Whether this very version of a UserCredential is known: the answer to a write of ours was it."""
+
     def saw_credential(self, credential: UserCredential) -> None:
         """A UserCredential is there, or was changed."""
 
@@ -61,13 +65,16 @@ def registered(api: Api, listener: Listener) -> kopf.OperatorRegistry:
     @kopf.on.event(GROUP, VERSION, "oauthapps", registry=registry)
     async def app(event: kopf.RawEvent, body: kopf.Body, **_: Any) -> None:
         with _readable(body):
-            parsed = OAuthApp.model_validate(dict(body))
+            parsed = OAuthApp.model_validate(event["object"])
             listener.lost_app(parsed) if event["type"] == "DELETED" else listener.saw_app(parsed)
 
     @kopf.on.event(GROUP, VERSION, "usercredentials", registry=registry)
     async def credential(event: kopf.RawEvent, body: kopf.Body, **_: Any) -> None:
+        meta = ObjectMeta.model_validate(event["object"]["metadata"])
+        if event["type"] != "DELETED" and listener.knows_credential(meta):
+            return
         with _readable(body):
-            parsed = UserCredential.model_validate(dict(body))
+            parsed = UserCredential.model_validate(event["object"])
             listener.lost_credential(parsed) if event["type"] == "DELETED" else listener.saw_credential(parsed)
 
     return registry

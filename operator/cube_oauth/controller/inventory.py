@@ -68,6 +68,11 @@ class Inventory:
         """An OAuthApp is gone."""
         self.apps.pop(key, None)
 
+    def knows_credential(self, meta: ObjectMeta) -> bool:
+        """Whether what is known of a UserCredential is as new."""
+        known = self.credentials.get(key_of(meta))
+        return known is not None and not newer(meta, known.metadata)
+
     def take_credential(self, credential: UserCredential) -> bool:
         """Take a UserCredential over; False when it is known already."""
         key = key_of(credential.metadata)

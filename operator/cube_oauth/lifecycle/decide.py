@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -86,6 +87,7 @@ WITHDRAWN = {Reason.SUSPENDED: Reason.SUSPENSION_ENDED, Reason.APP_NOT_FOUND: Re
 """Why tokens are withdrawn, and what remains to be said of that once the cause is gone."""
 
 
+@lru_cache(maxsize=1024)
 def origin(url: str) -> str:
     """Scheme, host and port of ``url`` (RFC 6454): where tokens may be sent."""
     parts = urlsplit(url)

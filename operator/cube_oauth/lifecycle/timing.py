@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ WARNINGS = {"WithinADay": timedelta(days=1), "WithinAWeek": timedelta(days=7)}
 """How long before its end a sign-in is announced to end, nearest first; only if it lasts at least twice as long in all."""
 
 
+@lru_cache(maxsize=16_384)
 def _share(start: datetime, end: datetime, percent: int, *seed: object) -> datetime:
     """The moment after ``percent`` of the time, up to 10 % earlier by a jitter that depends on ``seed`` alone."""
     digest = hashlib.sha256("/".join(map(str, seed)).encode()).digest()
