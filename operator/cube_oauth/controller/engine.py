@@ -87,7 +87,7 @@ class Controller:
         installation, inventory = settings.installation, self._inventory
         self._budget = budget = Budget()
         backoff = Backoff()
-        self._events = events = Events(api, settings.identity, clock)
+        self._events = events = Events(api, settings.identity, clock, dropped=metrics.events_dropped.inc)
         self._certificates = Certificates(api, settings, clock)
         self._tokens = tokens = TokenStore(api, installation.token_namespace, self._token_changed)
         self._apps = apps = Apps(

@@ -13,6 +13,8 @@ from cube_oauth.kube.events import event
 from cube_oauth.resources.names import API_VERSION
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cube_oauth.controller.clock import Clock
     from cube_oauth.resources.meta import ObjectMeta
 
@@ -31,11 +33,13 @@ WAITING = 1_000
 class Events:
     """Posts Events in the background; when too many wait, the newest is dropped."""
 
-    def __init__(self, api: Api, identity: str, clock: Clock, *, pace: float = PACE) -> None:
+    def __init__(self, api: Api, identity: str, clock: Clock, *, pace: float = PACE, dropped: Callable[[], object] = int) -> None:
+        """``dropped()`` is told of each that is not posted, because too many wait."""
         self._api = api
         self._identity = identity
         self._clock = clock
         self._pace = pace
+        self._dropped = dropped
         self._waiting: asyncio.Queue[Object] = asyncio.Queue(WAITING)
         self._told: OrderedDict[tuple[str, str], datetime] = OrderedDict()
 
@@ -63,7 +67,10 @@ class Events:
         self._told[meta.uid, reason] = told if told and told + QUIET > now else now
         while len(self._told) > REMEMBERED:
             self._told.popitem(last=False)
-        if (told and told + QUIET > now) or self._waiting.full():
+        if told and told + QUIET > now:
+            return
+        if self._waiting.full():
+            self._dropped()
             return
         regarding = {
             "apiVersion": API_VERSION,

@@ -36,7 +36,10 @@ class Metrics:
             f"{PREFIX}_grants", "Authorizations by outcome; reason is Authorized or why not.", [*app, "reason"], registry=registry
         )
         self.revocations = Counter(
-            f"{PREFIX}_revocations", "Tokens revoked at the provider, by outcome.", [*app, "reason"], registry=registry
+            f"{PREFIX}_revocations",
+            "Attempts to revoke a token at its provider; reason is Revoked, NoEndpoint, GivenUp or what was in the way.",
+            [*app, "reason"],
+            registry=registry,
         )
         self.refresh_seconds = Histogram(
             f"{PREFIX}_refresh_duration_seconds",
@@ -47,7 +50,7 @@ class Metrics:
         )
         self.provider_requests = Counter(
             f"{PREFIX}_provider_requests",
-            "Requests to providers.",
+            "Requests to providers; request is refresh, exchange or revoke, reason is OK or why not.",
             [*app, "request", "reason"],
             registry=registry,
         )
@@ -120,7 +123,7 @@ class _Collector:
         yield _gauge("budget_requests_per_second", "How many requests a second an app's provider is asked at most.", APP, sizes)
         yield _gauge(
             "budget_pace_requests_per_second",
-            "The same at present: less while the provider is in trouble.",
+            "How many it is asked at most at present: fewer while the provider is in trouble.",
             APP,
             known.pace.items(),
         )

@@ -10,7 +10,7 @@ from cube_oauth.broker.answer import Found, counting, decide, entries, may_resol
 from cube_oauth.resources.keyring import Keyring, binding
 from cube_oauth.resources.oauthapp import OAuthApp
 from cube_oauth.resources.secrets import Reference, TokenRecord, TokenSecret
-from cube_oauth.resources.usercredential import UserCredential
+from cube_oauth.resources.usercredential import UserCredential, UserCredentialStatus
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 RING = Keyring.generate()
@@ -135,3 +135,40 @@ def test_of_two_credentials_the_oldest_counts_and_one_being_deleted_does_not():
     old, new = credential(uid="2"), credential(uid="1", created="2026-02-01T00:00:00Z")
     assert counting([new, deleted, old]) is old
     assert counting([deleted]) is None
+
+
+TOKEN_URL = "https://idp.example.com/token"
+SPARING = app(refresh={"onlyWhileUsedSeconds": 600}, tokenURL=TOKEN_URL)
+LAPSED = replace(token(issued_at=NOW - timedelta(hours=3), expires_at=NOW - timedelta(hours=2)), access_token=None)
+
+
+def asked_for(ago):
+    used = {"demand": {"lastUsedAt": NOW - ago}}
+    return credential().model_copy(update={"status": UserCredentialStatus.model_validate(used)})
+
+
+@pytest.mark.parametrize(
+    ("what", "case", "reason", "awaited"),
+    [
+        ("nobody has used it", found(app=SPARING, token=LAPSED), "Idle", True),
+        (
+            "another query has just woken it",
+            found(app=SPARING, token=LAPSED, credential=asked_for(timedelta(seconds=1))),
+            "Expired",
+            True,
+        ),
+        (
+            "it was woken, and did not come",
+            found(app=SPARING, token=LAPSED, credential=asked_for(timedelta(minutes=1))),
+            "Expired",
+            False,
+        ),
+        ("the app refreshes always", found(app=app(tokenURL=TOKEN_URL), token=LAPSED), "Expired", False),
+        ("the sign-in is over", found(app=SPARING, token=replace(LAPSED, refresh_token=None)), "Expired", False),
+        ("it is suspended", found(app=SPARING, token=LAPSED, credential=credential(suspend=True)), "Suspended", False),
+        ("there is a token", found(app=SPARING), "Active", False),
+    ],
+)
+def test_a_query_waits_for_a_token_that_was_let_lapse(what, case, reason, awaited):
+    entry = decide(case, RING, NOW)
+    assert (entry.reason, entry.awaited) == (reason, awaited)

@@ -89,6 +89,15 @@ async def test_a_rejection_is_written_once_a_revision(it):
     assert await it.written() == [{"rejectedRevision": 4}]
 
 
+async def test_a_use_that_a_query_waits_for_is_written_at_once_by_the_first_who_waits(it):
+    for _ in range(3):
+        await it.demand.needed(credential(lastUsedAt=NOW - timedelta(hours=2)))
+    assert [body["status"]["demand"] for *_, body in it.api.written] == [{"lastUsedAt": "2026-11-23T12:00:00Z"}]
+    it.now += timedelta(seconds=11)
+    await it.demand.needed(credential())
+    assert len(it.api.written) == 2
+
+
 async def test_a_failed_write_ends_nothing(it):
     it.api.broken = True
     it.demand.used(credential("a"))
