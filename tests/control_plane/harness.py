@@ -242,8 +242,11 @@ class Installation:
         self.kube.create(path, body)
 
     def ready(self, app: str = "trino") -> dict[str, Any]:
-        found = self.kube.get(f"{APPS.format(self.tenant)}/{app}")
-        return condition(found, "Ready") if found else {"status": "", "reason": ""}
+        return self.condition("Ready", app)
+
+    def condition(self, kind: str, app: str = "trino") -> dict[str, Any]:
+        """An OAuthApp's condition."""
+        return condition(self.kube.get(f"{APPS.format(self.tenant)}/{app}") or {}, kind)
 
     def counts(self, app: str = "trino") -> dict[str, int]:
         return self.kube.get(f"{APPS.format(self.tenant)}/{app}")["status"]["credentials"]

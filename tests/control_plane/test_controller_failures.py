@@ -31,9 +31,12 @@ def test_while_the_provider_is_down_a_token_serves_until_it_ends_and_heals_when_
     assert datetime.now(UTC) >= datetime.fromisoformat(expired["expiresAt"])
     eventually(lambda: installation.plain("alice")[0] is None, say=installation.tell)
     assert installation.ready()["status"] == "True"
+    assert condition(installation.look("alice"), "Active")["reason"] == "RefreshDelayed"
+    eventually(lambda: installation.condition("ProviderAvailable")["reason"] == "ProviderUnavailable", say=installation.tell)
     provider.control.lifetimes(accessToken=60)
     provider.control.heal()
     installation.until("alice", "trino", lambda status: status["state"] == "Active")
+    eventually(lambda: installation.condition("ProviderAvailable")["status"] == "", say=installation.tell)
     assert provider.control.stats()["redeemedTwice"] == 0
 
 

@@ -16,11 +16,14 @@ from cube_oauth.controller.rotation import Rotation
 from cube_oauth.controller.tokens import TokenStore
 from cube_oauth.kube.api import SECRETS, KubeError
 from cube_oauth.lifecycle.apps import NOT_FOUND
-from cube_oauth.lifecycle.decide import Observed
+from cube_oauth.lifecycle.decide import Observed, state_of
+from cube_oauth.lifecycle.reasons import Reason
 from cube_oauth.providers import ClientCredentials, Endpoints, Kind, ProviderError, TokenAnswer
+from cube_oauth.providers.errors import REASONS, error
 from cube_oauth.providers.presets import Exchange
 from cube_oauth.resources.keyring import Keyring, SealingKey
 from cube_oauth.resources.secrets import Claim
+from cube_oauth.resources.usercredential import State
 from tests.unit.controller.clocks import START, StoppedClock
 from tests.unit.controller.fakes import FakeApi, FakeProvider, UnansweredError
 from tests.unit.lifecycle.samples import TOKEN_URL, app, credential, token
@@ -71,7 +74,8 @@ class Bench:
         self.api, self.clock, self.apps, self.backoff = FakeApi(), StoppedClock(), FakeApps(), Backoff()
         self.provider = FakeProvider(TokenAnswer(SecretStr("new-access"), SecretStr("new-refresh"), expires_in=timedelta(hours=1)))
         self.tokens, self.revocations, self.app = TokenStore(self.api, NAMESPACE, lambda new, old: None), FakeRevocations(), app()
-        metrics = Metrics(CollectorRegistry())
+        self.registry = CollectorRegistry()
+        metrics = Metrics(self.registry)
         calls = Calls(self.apps, Budget(), metrics, self.clock)
         parts = (self.provider, calls, KEYS, self.revocations, self.backoff, FakeEvents(), metrics, self.clock)
         self.rotation = Rotation(self.tokens, self.apps, *parts)
@@ -352,3 +356,52 @@ async def test_a_newer_sign_in_before_the_exchange_has_the_unwanted_answer_given
     await exchanging.refresh()
     assert exchanging.revocations.unwanted == ["new-refresh"]
     assert exchanging.provider.exchanged == []
+
+
+PUBLISHED = {"InvalidGrant": "Revoked"}
+"""What a reason is called at the credential, if it is called otherwise."""
+
+
+def told(bench, caplog, word):
+    """Whether log and metric say this word."""
+    labels = {"namespace": "team", "app": "trino", "reason": word}
+    counted = bench.registry.get_sample_value("cube_oauth_controller_refreshes_total", labels)
+    return counted == 1 and [line.reason for line in caplog.records if line.message == "refresh"] == [word]
+
+
+@pytest.mark.parametrize("answer", [one for one in REASONS if one.kind is Kind.USER], ids=lambda one: one.word)
+async def test_every_answer_that_is_the_persons_ends_the_sign_in_with_one_word_everywhere(bench, caplog, answer):
+    caplog.set_level("INFO")
+    bench.provider.problem = error(answer)
+    await bench.refresh()
+    word = PUBLISHED.get(answer.word, answer.word)
+    there = await bench.stored()
+    assert (there.record.ended, there.refresh_token, bool(there.access_token)) == (word, None, True)
+    assert told(bench, caplog, word)
+    over = Observed(credential(), app(), app_ready=True, token=replace(there, access_token=None))
+    assert state_of(over, START)[1] == word
+
+
+@pytest.mark.parametrize("answer", [one for one in REASONS if one.kind is Kind.APP], ids=lambda one: one.word)
+async def test_every_answer_that_is_the_apps_is_said_there_and_costs_no_sign_in(bench, caplog, answer):
+    caplog.set_level("INFO")
+    bench.provider.problem = error(answer)
+    await bench.refresh()
+    there = await bench.stored()
+    assert (there.record.ended, bool(there.refresh_token), bool(there.access_token)) == (None, True, True)
+    assert bench.apps.refusals == [answer.word]
+    assert told(bench, caplog, answer.word)
+    assert state_of(Observed(credential(), app(), app_ready=True, token=there), START)[0] is State.ACTIVE
+
+
+@pytest.mark.parametrize("answer", [one for one in REASONS if one.kind is Kind.WEATHER], ids=lambda one: one.word)
+async def test_every_answer_that_is_the_weathers_is_tried_again_later(bench, caplog, answer):
+    caplog.set_level("INFO")
+    bench.provider.problem = error(answer)
+    await bench.refresh()
+    there = await bench.stored()
+    assert (there.record.ended, bool(there.refresh_token), bool(there.access_token)) == (None, True, True)
+    assert bench.backoff.not_before(("team", "trino-alice")) > START
+    assert told(bench, caplog, answer.word)
+    over = Observed(credential(), app(), app_ready=True, token=replace(there, access_token=None))
+    assert state_of(over, START) == (State.EXPIRED, Reason.REFRESH_DELAYED)

@@ -1,0 +1,162 @@
+"""What requests showed about a provider and a client, and whose client an old token is."""
+
+import base64
+
+import pytest
+
+from cube_oauth.controller.apps import FORMER, Apps
+from cube_oauth.controller.inventory import Inventory
+from cube_oauth.kube.api import OAUTH_APPS, SECRETS
+from cube_oauth.providers import Kind, ProviderError
+from cube_oauth.resources.oauthapp import ClientAuthentication, OAuthApp, SecretKeyReference
+from cube_oauth.resources.secrets import Reference
+from cube_oauth.settings import Installation
+from tests.unit.controller.clocks import StoppedClock
+from tests.unit.controller.fakes import FakeApi
+from tests.unit.lifecycle.samples import TOKEN_URL, app, token
+
+KEY = ("team", "trino")
+CLIENT = SecretKeyReference(name="client")
+DOWN = ProviderError(Kind.WEATHER, "ProviderUnavailable", "It is down.")
+WRONG = ProviderError(Kind.APP, "InvalidClient", "Wrong secret.")
+
+
+class Events:
+    def __init__(self):
+        self.told = []
+
+    def warning(self, kind, meta, reason, note):
+        self.told.append(reason)
+
+    normal = warning
+
+
+class Bench:
+    def __init__(self):
+        self.api, self.clock, self.inventory, self.events, self.calls = FakeApi(), StoppedClock(), Inventory(), Events(), []
+        installation = Installation("co", "system", "tokens", ("team",), "https://portal.example.com")
+        self.apps = Apps(
+            self.api,
+            installation,
+            self.inventory,
+            None,
+            self.events,
+            self.clock,
+            schedule=lambda key, when: self.calls.append("look"),
+            changed=lambda key: self.calls.append("changed"),
+        )
+        self.secret("first")
+
+    def secret(self, value, consent="trino"):
+        labels = {"cubeoauth.dev/oauth-client": consent}
+        data = {"clientSecret": base64.b64encode(value.encode()).decode()}
+        self.api.store(SECRETS.path("team", "client"), {"metadata": {"name": "client", "labels": labels}, "data": data})
+
+    async def look(self):
+        """At the app, as it is stored."""
+        made = app(clientSecretRef={"name": "client"}, revocationURL="https://idp.example.com/revoke")
+        known = self.api.objects.get(OAUTH_APPS.path("team", "trino"))
+        if known is None:
+            known = self.api.store(
+                OAUTH_APPS.path("team", "trino"), {"metadata": made.metadata.to_json(), "spec": made.spec.to_json()}
+            )
+        self.inventory.take_app(OAuthApp.model_validate(known))
+        await self.apps.reconcile(KEY)
+        return {one.type: (one.status, one.reason) for one in self.inventory.apps[KEY].status.conditions}
+
+    def gone(self):
+        self.inventory.drop_app(KEY)
+        self.api.objects.clear()
+
+
+@pytest.fixture
+async def bench():
+    made = Bench()
+    await made.look()
+    return made
+
+
+async def test_a_single_failure_is_no_news_and_three_in_a_row_are_said_until_the_first_success(bench):
+    for _ in range(2):
+        bench.apps.in_trouble(KEY, DOWN)
+    assert "ProviderAvailable" not in await bench.look()
+    bench.apps.in_trouble(KEY, DOWN)
+    assert (await bench.look())["ProviderAvailable"] == ("False", "ProviderUnavailable")
+    assert (await bench.look())["Ready"] == ("True", "Ready")
+    bench.apps.answered(KEY)
+    assert "ProviderAvailable" not in await bench.look()
+
+
+async def test_failures_that_are_interrupted_by_a_success_are_no_trouble(bench):
+    for _ in range(10):
+        bench.apps.in_trouble(KEY, DOWN)
+        bench.apps.in_trouble(KEY, DOWN)
+        bench.apps.answered(KEY)
+    assert "ProviderAvailable" not in await bench.look()
+
+
+async def test_a_refused_client_is_said_at_the_app_and_heals_with_the_secret(bench):
+    bench.apps.refused(KEY, WRONG)
+    assert (await bench.look())["Ready"] == ("False", "InvalidClient")
+    assert bench.apps.ready(KEY)  # its credentials are left alone
+    assert bench.apps.not_before(KEY) > bench.clock.now()
+    bench.secret("corrected")
+    bench.calls.clear()
+    assert (await bench.look())["Ready"] == ("True", "Ready")
+    assert bench.apps.not_before(KEY) is None
+    assert "changed" in bench.calls
+
+
+async def test_several_refusals_of_requests_that_were_under_way_together_count_as_one(bench):
+    bench.apps.refused(KEY, WRONG)
+    first = bench.apps.not_before(KEY)
+    for _ in range(7):
+        bench.apps.refused(KEY, WRONG)
+    assert bench.apps.not_before(KEY) == first
+
+
+async def test_the_client_of_a_token_is_the_one_that_the_app_has_now(bench):
+    bench.secret("second")
+    await bench.clock.turn(minutes=2)
+    client = await bench.apps.client_of(token().record)
+    assert client.credentials.secret.get_secret_value() == "second"
+
+
+async def test_when_the_app_and_its_secret_are_gone_it_is_the_one_that_was_known_last(bench):
+    bench.gone()
+    await bench.apps.reconcile(KEY)
+    client = await bench.apps.client_of(token().record)
+    assert (client.credentials.client_id, client.credentials.secret.get_secret_value()) == ("cube", "first")
+
+
+@pytest.mark.parametrize(
+    ("what", "record"),
+    [
+        ("another client ID", {"client_id": "former"}),
+        ("another token endpoint", {"token_url": "https://elsewhere.example.com/token"}),
+        ("another app of this name", {"app": Reference(namespace="team", name="trino", uid="another")}),
+    ],
+)
+async def test_a_client_is_nobody_elses(bench, what, record):
+    assert await bench.apps.client_of(token(**record).record) is None
+
+
+async def test_a_controller_that_was_away_takes_the_secret_that_was_left_behind_if_it_consents():
+    bench = Bench()
+    record = token(client_secret=CLIENT, client_authentication="post").record
+    client = await bench.apps.client_of(record)
+    assert client.credentials.secret.get_secret_value() == "first"
+    assert client.endpoints.client_authentication is ClientAuthentication.POST
+    assert client.endpoints.token_url == TOKEN_URL
+    bench.secret("first", consent="another")
+    assert await bench.apps.client_of(record) is None
+
+
+async def test_not_more_former_clients_are_remembered_than_needed(bench):
+    for number in range(2 * FORMER):
+        changed = app(clientID=f"client-{number}", clientSecretRef={"name": "client"})
+        bench.inventory.apps[KEY] = changed.model_copy(
+            update={"metadata": changed.metadata.model_copy(update={"generation": number})}
+        )
+        await bench.apps.client(KEY)
+    assert len(bench.apps._clients) <= FORMER
