@@ -80,6 +80,7 @@ class Credentials:
         self._authorized: dict[str, Condition] = {}
         self._claims: dict[str, tuple[str, datetime]] = {}
         """The claims that were seen, with the moment, by UID."""
+        self._ending = False
 
     def authorized(self, uid: str, condition: Condition) -> None:
         """How the last authorization went; published with the next look."""
@@ -93,13 +94,17 @@ class Credentials:
         self._backoff.succeeded(key_of(credential.metadata))
         self._budget.spend(key_of(credential.metadata))
 
+    def end(self) -> None:
+        """From now on begin nothing, but tell how it stands: whoever comes after us has the time that it takes."""
+        self._ending = True
+
     async def reconcile(self, key: Key) -> datetime | None:
         """Look at one credential, do what is due, publish; when to look again."""
         for _ in range(MOST_STEPS):
             observed = self.observe(key)
             if observed is None:
                 return None
-            decision = self._affordable(observed, decide(observed, self._clock.now()))
+            decision = Wait() if self._ending else self._affordable(observed, decide(observed, self._clock.now()))
             if isinstance(decision, Withdraw) and not await self._proved(observed, decision):
                 decision = Wait(self._clock.now() + LOOK_AGAIN)
             if isinstance(decision, Wait):

@@ -51,10 +51,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T", OAuthApp, UserCredential)
 
-GRACE = 20.0
-"""Seconds that a refresh in flight may take after we were told to stop. When the Lease was lost there is no such bound: an answer
-that cannot be written for now must not be thrown away, and its claim still keeps others from redeeming."""
-
 RESYNC = 600.0
 """Seconds between complete lists: kopf does not tell of what was deleted while its watch was interrupted."""
 
@@ -245,23 +241,20 @@ class Controller:
                 tasks = [group.create_task(work) for work in self._background(stop)]
                 queues = [group.create_task(work) for work in self._workers()]
                 await any_of(lost, stop)
+                self._credentials.end()
                 for task in queues:
                     task.cancel()
-                await self._drain(stop)
+                await self._drain()
                 for task in tasks:
                     task.cancel()
         finally:
-            await self._drain(stop)  # when something broke: what is in flight is finished all the same
+            await self._drain()  # when something broke: what is in flight is finished all the same
 
-    async def _drain(self, stop: asyncio.Event) -> None:
-        drained = asyncio.create_task(self._drained())
-        patience = asyncio.create_task(_later(stop, GRACE))
-        await asyncio.wait([drained, patience], return_when=asyncio.FIRST_COMPLETED)
-        for late in (drained, patience):
-            late.cancel()
-        await asyncio.gather(drained, patience, return_exceptions=True)
+    async def _drain(self) -> None:
+        """Finish what is in flight, however long that takes: an answer that cannot be written for now must not be thrown away.
 
-    async def _drained(self) -> None:
+        Whoever told us to stop kills us in the end (``terminationGracePeriodSeconds``); everything else has its own timeout.
+        """
         await asyncio.gather(*(queue.drain() for queue in self._queues()))
 
     def _queues(self) -> tuple[Queue[Any], ...]:
@@ -411,11 +404,6 @@ class Controller:
             if not (more := page.get("metadata", {}).get("continue")):
                 return
             query["continue"] = more
-
-
-async def _later(event: asyncio.Event, seconds: float) -> None:
-    await event.wait()
-    await asyncio.sleep(seconds)
 
 
 def _parsed(model: type[T], item: Object) -> T | None:

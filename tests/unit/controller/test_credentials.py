@@ -1,0 +1,73 @@
+"""What a look at a credential does, step by step."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from cube_oauth.controller.budget import Backoff, Budget
+from cube_oauth.controller.credentials import Credentials
+from cube_oauth.controller.inventory import Inventory, key_of
+from tests.unit.controller.clocks import StoppedClock
+from tests.unit.lifecycle.samples import app, credential, token
+
+
+class Rotation:
+    """A refresh that leaves things as they are, so that another one is due at once."""
+
+    def __init__(self):
+        self.refreshes, self.meanwhile = 0, lambda: None
+
+    async def refresh(self, observed, for_rejection):
+        self.refreshes += 1
+        self.meanwhile()
+
+    def released_claim(self, uid):
+        return None
+
+
+class Quiet(Credentials):
+    """Publishes to the test only."""
+
+    published = 0
+
+    async def _publish(self, observed):
+        self.published += 1
+        return True
+
+
+@pytest.fixture
+def rotation():
+    return Rotation()
+
+
+@pytest.fixture
+def credentials(rotation):
+    inventory, ring = Inventory(), SimpleNamespace(holds=lambda _: True)
+    inventory.take_app(app(refresh={"requestsPerSecond": 1000}))
+    inventory.take_credential(credential(rejected=5))
+    return Quiet(
+        api=None,
+        installation=None,
+        inventory=inventory,
+        apps=SimpleNamespace(known=lambda _: True, ready=lambda _: True, not_before=lambda _: None),
+        tokens=SimpleNamespace(get=lambda _: token()),
+        keys=SimpleNamespace(access=ring, refresh=ring),
+        rotation=rotation,
+        revocations=None,
+        budget=Budget(),
+        backoff=Backoff(),
+        events=None,
+        clock=StoppedClock(),
+        counted=lambda _: None,
+    )
+
+
+async def test_what_is_due_again_is_done_again_but_not_for_ever(credentials, rotation):
+    await credentials.reconcile(key_of(credential().metadata))
+    assert 1 < rotation.refreshes < 10
+
+
+async def test_a_process_that_is_to_end_finishes_what_it_has_begun_and_begins_nothing_else(credentials, rotation):
+    rotation.meanwhile = credentials.end
+    await credentials.reconcile(key_of(credential().metadata))
+    assert (rotation.refreshes, credentials.published) == (1, 1)
