@@ -335,6 +335,8 @@ def test_an_administrator_makes_an_app_and_somebody_connects_to_it(world, person
     expect(page.get_by_role("status")).to_contain_text("Sales is created")
     try:
         world.cluster.kubectl("wait", "--for=condition=Ready", "oauthapp/sales", "-n", TENANT, "--timeout=30s")
+        page.get_by_role("button", name="Test").click()
+        expect(page.get_by_text("nothing is wrong")).to_be_visible()
         alice.connect(f"{TENANT}/sales")
         page.reload()
         expect(page.locator('[data-person="alice"]')).to_contain_text("Connected as alice")

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from cube_oauth.resources.secrets import ClientDeposit, deposit_secret
-from tests.control_plane.harness import CLIENTS, SECRETS, _reference, eventually
+from tests.control_plane.harness import APPS, CLIENTS, SECRETS, _reference, eventually
 
 pytestmark = pytest.mark.control_plane
 
@@ -21,6 +21,11 @@ def deposit(installation, app, value, **change):
     sealed = installation._sealing_key().seal(SecretStr(made.model_dump_json(by_alias=True)))
     body = deposit_secret(f"client-{secrets.token_hex(8)}", installation.tokens, sealed)
     installation.kube.create(SECRETS.format(installation.tokens), body)
+
+
+def trial(installation):
+    found = installation.kube.get(f"{APPS.format(installation.tenant)}/trino")
+    return next((one for one in found["status"]["conditions"] if one["type"] == "Tried"), None)
 
 
 def beside(installation):
@@ -39,8 +44,12 @@ def test_a_typed_client_secret_makes_the_app_ready_and_is_replaced_and_somebody_
     installation.connect("alice")
     assert beside(installation) == CLIENTS["cube"]
 
+    # the provider knows another redirect URI than ours for this client
+    assert eventually(lambda: trial(installation), say=installation.tell)["reason"] == "AuthorizationRefused"
+
     deposit(installation, app, "canary-another")
     eventually(lambda: beside(installation) == "canary-another", say=installation.tell)
+    eventually(lambda: trial(installation)["reason"] == "InvalidClient", say=installation.tell)
 
     installation.client_secret("trino", "canary-by-hand")
     deposit(installation, app, "canary-typed")

@@ -17,6 +17,7 @@ from cube_oauth.controller.queue import full_jitter
 from cube_oauth.kube.api import OAUTH_APPS, SECRETS, Api, KubeError
 from cube_oauth.lifecycle.apps import FORBIDDEN, NOT_FOUND, Problem, client_secret
 from cube_oauth.lifecycle.decide import bound, origin
+from cube_oauth.lifecycle.deposits import TRIED
 from cube_oauth.providers import (
     ClientCredentials,
     Discovery,
@@ -142,6 +143,7 @@ class Apps:
         self._told: dict[Key, tuple[Problem | None, str]] = {}
         self._troubles: dict[Key, tuple[int, Problem]] = {}
         self._clients: OrderedDict[ClientKey, Client] = OrderedDict()
+        self._tried: dict[Key, Condition] = {}
         self._started = clock.now()
 
     # ---- questions
@@ -258,13 +260,18 @@ class Apps:
         if self._troubles.pop(key, (0,))[0] >= TROUBLE:
             self._schedule(key, None)
 
+    def tried(self, key: Key, outcome: Condition) -> None:
+        """An administrator had the app tried."""
+        self._tried[key] = outcome
+        self._schedule(key, None)
+
     # ---- reconciling
 
     async def reconcile(self, key: Key) -> datetime | None:
         """Look at one app, write its status if it differs; when to look again."""
         app = self._inventory.apps.get(key)
         if app is None:
-            for known in (self._findings, self._refusals, self._locks, self._told, self._troubles):
+            for known in (self._findings, self._refusals, self._locks, self._told, self._troubles, self._tried):
                 known.pop(key, None)
             return None
         before = self._findings.get(key)
@@ -365,7 +372,10 @@ class Apps:
             scopes=list(endpoints.scopes) or None if endpoints else None,
             authorization_parameters=dict(endpoints.authorization_parameters) or None if endpoints else None,
             credentials=self._inventory.counts(key),
-            conditions=settle((ready, *self._trouble(key, app)), app.status.conditions, self._clock.now()),
+            conditions=(
+                *settle((ready, *self._trouble(key, app)), app.status.conditions, self._clock.now()),
+                *self._last_trial(key, app),
+            ),
         )
 
     def _trouble(self, key: Key, app: OAuthApp) -> tuple[Condition, ...]:
@@ -385,6 +395,10 @@ class Apps:
                 observed_generation=generation,
             ),
         )
+
+    def _last_trial(self, key: Key, app: OAuthApp) -> tuple[Condition, ...]:
+        known = self._tried.get(key) or next((one for one in app.status.conditions if one.type == TRIED), None)
+        return (known,) if known else ()
 
 
 def _version(app: OAuthApp) -> tuple[str, int]:

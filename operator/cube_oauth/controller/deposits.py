@@ -1,4 +1,4 @@
-"""Client secrets that administrators typed into the portal: put beside their OAuthApp, and removed from the token namespace."""
+"""What administrators asked for in the portal: a client secret put beside its OAuthApp, and the app tried. Nothing of it stays."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from cube_oauth.kube.api import OAUTH_APPS, SECRETS, Api, Object
 from cube_oauth.kube.watch import Mirror
 from cube_oauth.lifecycle.apps import Problem
-from cube_oauth.lifecycle.deposits import placed, wanted
+from cube_oauth.lifecycle.deposits import placed, recent, wanted
 from cube_oauth.resources.keyring import SealError
 from cube_oauth.resources.names import KIND_LABEL
 from cube_oauth.resources.oauthapp import OAuthApp
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cube_oauth.controller.events import Events
     from cube_oauth.controller.inventory import Key
     from cube_oauth.controller.keys import Keys
+    from cube_oauth.controller.trials import Trials
 
 log = logging.getLogger(__name__)
 
@@ -39,14 +40,16 @@ class Deposits:
         events: Events,
         clock: Clock,
         found: Callable[[Key], None],
-        moved: Callable[[Key], None],
+        saw: Callable[[OAuthApp], None],
+        trials: Trials,
     ) -> None:
-        """``found(key)`` looks at a deposit; ``moved(key)`` looks at an app."""
+        """``found(key)`` looks at a deposit; ``saw(app)`` takes an app over that the watch may not have brought yet."""
         self._api = api
         self._keys = keys
         self._events = events
         self._clock = clock
-        self._moved = moved
+        self._saw = saw
+        self._trials = trials
         self.mirror: Mirror[Object] = Mirror(
             api,
             SECRETS,
@@ -63,7 +66,7 @@ class Deposits:
             return None
         deposit = self._opened(secret)
         if deposit is not None:
-            await self._place(deposit)
+            await self._serve(deposit)
         await self._api.delete(SECRETS, key[1], key[0], uid=secret["metadata"]["uid"])
         self.mirror.discard(key)
         return None
@@ -76,24 +79,32 @@ class Deposits:
             log.warning("a client secret cannot be read; removed", extra={"secret": secret["metadata"]["name"]})
             return None
 
-    async def _place(self, deposit: ClientDeposit) -> None:
-        where = {"namespace": deposit.app.namespace, "app": deposit.app.name}
+    async def _serve(self, deposit: ClientDeposit) -> None:
         found = await self._api.get(OAUTH_APPS, deposit.app.name, deposit.app.namespace)
         app = OAuthApp.model_validate(found) if found else None
-        if app is None or not wanted(deposit, app, self._clock.now()):
-            log.warning("a client secret came too late, or for another app; removed", extra=where)
+        if app is None or not recent(deposit, app, self._clock.now()):
+            log.warning("came too late, or for another app; removed", extra=_where(deposit))
             return
+        if wanted(deposit, app):
+            await self._place(deposit, app)
+        self._saw(app)
+        await self._trials.run(app)
+
+    async def _place(self, deposit: ClientDeposit, app: OAuthApp) -> None:
         existing = await self._api.get(SECRETS, deposit.secret_name, deposit.app.namespace)
         body = placed(deposit, existing)
         if isinstance(body, Problem):
             self._events.warning("OAuthApp", app.metadata, body.reason, body.message)
             return
         await self._write(body, new=existing is None)
-        log.info("client secret placed", extra=where)
-        self._moved((deposit.app.namespace, deposit.app.name))
+        log.info("client secret placed", extra=_where(deposit))
 
     async def _write(self, body: Object, *, new: bool) -> None:
         if new:
             await self._api.create(SECRETS, body, body["metadata"]["namespace"])
         else:
             await self._api.replace(SECRETS, body)
+
+
+def _where(deposit: ClientDeposit) -> dict[str, str]:
+    return {"namespace": deposit.app.namespace, "app": deposit.app.name}

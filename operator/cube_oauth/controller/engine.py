@@ -28,6 +28,7 @@ from cube_oauth.controller.queue import Queue
 from cube_oauth.controller.revoke import Revocations
 from cube_oauth.controller.rotation import Rotation
 from cube_oauth.controller.tokens import TokenStore
+from cube_oauth.controller.trials import Trials
 from cube_oauth.kube.api import OAUTH_APPS, USER_CREDENTIALS, Api, KubeError, Object, Resource
 from cube_oauth.kube.watch import all_synced
 from cube_oauth.lifecycle.decide import origin
@@ -147,7 +148,14 @@ class Controller:
             decided=self._look_at_credential,
         )
         self._deposits = Deposits(
-            api, installation.token_namespace, keys, events, clock, found=self._look_at_deposit, moved=self._look_at_app
+            api,
+            installation.token_namespace,
+            keys,
+            events,
+            clock,
+            found=self._look_at_deposit,
+            saw=self.saw_app,
+            trials=Trials(apps, provider, installation, clock),
         )
         orphans = Orphans(api, tokens, revocations)
         self.apps: Queue[Key] = Queue("apps", apps.reconcile, clock, workers=OTHER_WORKERS)

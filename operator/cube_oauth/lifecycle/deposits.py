@@ -1,11 +1,13 @@
-"""Where a client secret that was typed into the portal may be put. Pure."""
+"""Where a client secret that was typed into the portal may be put, and what is said of an app that was tried. Pure."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from cube_oauth.lifecycle.apps import Problem
+from cube_oauth.resources.meta import Condition
 from cube_oauth.resources.names import API_VERSION, CLIENT_CONSENT_LABEL, MANAGED_BY, MANAGED_BY_LABEL
 from cube_oauth.resources.secrets import encode
 
@@ -16,13 +18,34 @@ if TYPE_CHECKING:
     from cube_oauth.resources.secrets import ClientDeposit
 
 LONGEST_AGE = timedelta(minutes=10)
+TRIED = "Tried"
+"""The condition that says how the last trial went, and since when that is so known; it waits for no change."""
+TRIED_SENTENCE = "The provider answered, and refused neither the client's credentials nor the redirect URI."
+
+KEPT_ELSEWHERE = Problem(
+    "ClientSecretKeptElsewhere",
+    "The client secret that was typed into the portal was not kept: there is a Secret {secret} already that was not made there. "
+    "Change its value where it comes from, or remove it and type the secret again.",
+)
+REDIRECT_URI_REFUSED = Problem(
+    "AuthorizationRefused",
+    "The provider's authorization endpoint refuses the request before anybody logs in. Register status.redirectURI of the OAuthApp "
+    "at the provider, exactly, and compare spec.clientID and spec.scopes with the registration there.",
+)
+PROBLEMS: tuple[Problem, ...] = (KEPT_ELSEWHERE, REDIRECT_URI_REFUSED)
+"""All of them; what stands in braces is filled in."""
 
 
-def wanted(deposit: ClientDeposit, app: OAuthApp | None, now: datetime) -> bool:
-    """Whether the app that the secret was typed for is still there, by UID, and still names this Secret."""
-    if app is None or app.metadata.uid != deposit.app.uid or now - deposit.issued_at > LONGEST_AGE:
-        return False
+def recent(deposit: ClientDeposit, app: OAuthApp | None, now: datetime) -> bool:
+    """Whether the app that it was made for is still there, by UID."""
+    return app is not None and app.metadata.uid == deposit.app.uid and now - deposit.issued_at <= LONGEST_AGE
+
+
+def wanted(deposit: ClientDeposit, app: OAuthApp) -> bool:
+    """Whether there is a secret, and the app still names this Secret."""
     reference = app.spec.client_secret_ref
+    if deposit.value is None:
+        return False
     return reference is not None and (reference.name, reference.key) == (deposit.secret_name, deposit.key)
 
 
@@ -42,11 +65,19 @@ def placed(deposit: ClientDeposit, existing: Mapping[str, Any] | None) -> dict[s
     if existing is not None:
         found = existing["metadata"].get("labels") or {}
         if any(found.get(name) != value for name, value in labels.items()):
-            return Problem(
-                "ClientSecretKeptElsewhere",
-                f"The client secret that was typed into the portal was not kept: there is a Secret {deposit.secret_name} already "
-                "that was not made there. Change its value where it comes from, or remove it and type the secret again.",
-            )
+            return replace(KEPT_ELSEWHERE, message=KEPT_ELSEWHERE.message.format(secret=deposit.secret_name))
         metadata["resourceVersion"] = existing["metadata"]["resourceVersion"]
     data = encode({deposit.key: deposit.value})
     return {"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": metadata, "data": data}
+
+
+def trial(app: OAuthApp, problem: Problem | None, now: datetime) -> Condition:
+    """What is said of an app that was tried now."""
+    return Condition(
+        type=TRIED,
+        status="False" if problem else "True",
+        reason=problem.reason if problem else TRIED,
+        message=problem.message if problem else TRIED_SENTENCE,
+        last_transition_time=now.replace(microsecond=0),
+        observed_generation=app.metadata.generation,
+    )

@@ -10,9 +10,10 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from cube_oauth.kube.api import KubeError
+from cube_oauth.lifecycle.deposits import TRIED
 from cube_oauth.portal.appform import AppForm, presets
 from cube_oauth.portal.origin import origin
-from cube_oauth.portal.overview import Words, ready, state_of, why_not_ready, words_of
+from cube_oauth.portal.overview import Words, condition, ready, state_of, why_not_ready, words_of
 from cube_oauth.portal.portal import audit, portal_of, see_other, visit_of
 from cube_oauth.portal.refusals import RefusedError
 from cube_oauth.portal.texts import Moment, Text, say
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from cube_oauth.portal.origin import ListedApp
     from cube_oauth.portal.portal import Portal
+    from cube_oauth.resources.meta import Condition
+    from cube_oauth.resources.oauthapp import OAuthApp
     from cube_oauth.resources.usercredential import State, UserCredential
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -33,6 +36,8 @@ MOST_ROWS = 100
 """People on one page; a search finds the others."""
 INVALID = 422
 """The API server's status for what the CustomResourceDefinition or a policy refuses."""
+PATIENCE = 15.0
+"""Seconds that a person waits for a trial; a provider may take its time."""
 AT_ONCE = 16
 """Requests to the API server while many connections are ended."""
 
@@ -97,6 +102,15 @@ def person_row(credential: UserCredential, now: datetime) -> PersonRow:
     )
 
 
+def trial_words(app: OAuthApp, now: datetime) -> Words | None:
+    """How the last trial went; None when there was none."""
+    found = _trial(app)
+    if found is None:
+        return None
+    at = Moment(found.last_transition_time or now, now)
+    return Words(say("trial.good" if found.status == "True" else "trial.bad", at=at), say("trial.says", why=found.message))
+
+
 async def apps(request: web.Request) -> web.StreamResponse:
     """``GET /admin/apps``."""
     portal, visit = portal_of(request), visit_of(request)
@@ -114,6 +128,7 @@ async def app(request: web.Request) -> web.StreamResponse:
         visit,
         app=found,
         row=app_row(found),
+        trial=trial_words(found, visit.now),
         redirect_uri=portal.settings.installation.redirect_uri(found.metadata.namespace, found.metadata.name),
         people=[person_row(person, visit.now) for person in people[:MOST_ROWS]],
         more=len(people) - MOST_ROWS,
@@ -159,7 +174,7 @@ async def _create(request: web.Request, form: AppForm, secret: SecretStr) -> web
             raise
         return _form(request, form, {"name": say("form.taken")} if error.conflict else {"form": say("form.refused")})
     if not form.public:
-        await cluster.deposit_client_secret(made, secret)
+        await cluster.have_tried(made, secret)
     audit.info("app created", extra=_who(request, form.namespace, form.name))
     visit.notify("notice.created", form.title)
     return see_other(f"{PATH}/{form.namespace}/{form.name}")
@@ -189,10 +204,30 @@ async def client_secret(request: web.Request) -> web.StreamResponse:
     if origin(found.metadata) or found.spec.client_secret_ref is None:
         raise RefusedError("KeptElsewhere", 409, title=found.title)
     if secret.get_secret_value():
-        await portal_of(request).cluster.deposit_client_secret(found, secret)
+        await portal_of(request).cluster.have_tried(found, secret)
         audit.info("client secret changed", extra=_who(request, found.metadata.namespace, found.metadata.name))
         visit.notify("notice.secret", found.title)
     return see_other(f"{PATH}/{found.metadata.namespace}/{found.metadata.name}")
+
+
+async def test(request: web.Request) -> web.StreamResponse:
+    """``POST /admin/apps/<namespace>/<app>/test``: the controller tries the app, and the page says how it went."""
+    portal, visit, before = portal_of(request), visit_of(request), _app_of(request)
+    key = before.metadata.namespace, before.metadata.name
+
+    def answered() -> bool:
+        now = portal.cluster.app(*key)
+        return now is None or _trial(now) != _trial(before)
+
+    await portal.cluster.have_tried(before)
+    audit.info("app tested", extra=_who(request, *key))
+    if not await portal.cluster.until(answered, visit.person.username, PATIENCE):
+        visit.notify("notice.testing", before.title)
+    return see_other(f"{PATH}/{'/'.join(key)}")
+
+
+def _trial(app: OAuthApp) -> Condition | None:
+    return condition(app.status.conditions, TRIED)
 
 
 async def _end(portal: Portal, ending: list[UserCredential]) -> None:

@@ -95,7 +95,7 @@ def state(portal: Portal, visit: Visit, app: OAuthApp, credential: UserCredentia
         subject=status.subject if status else None,
         scopes=tuple(status.scopes) if status and status.scopes else None,
         expires_at=status.expires_at if status else None,
-        sign_in_ends_at=status.refresh_token_expires_at if status else None,
+        sign_in_ends_at=status.sign_in_ends_at if status else None,
         refreshed_at=status.last_refreshed_at if status else None,
         used_at=status.demand.last_used_at if status and status.demand else None,
         can_authorize=shown.authorize,

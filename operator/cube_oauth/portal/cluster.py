@@ -128,14 +128,14 @@ class Cluster:
         """A new OAuthApp. A KubeError with ``conflict`` when there is one of this name."""
         return OAuthApp.model_validate(await self._api.create(APPS, body, body["metadata"]["namespace"]))
 
-    async def deposit_client_secret(self, app: OAuthApp, value: SecretStr) -> None:
-        """Hand an app's client secret to the controller, which puts it into its place. Nobody else can read it on the way."""
+    async def have_tried(self, app: OAuthApp, value: SecretStr | None = None) -> None:
+        """Have the controller try an app, with a new client secret if there is one: nobody else can read that on its way."""
         reference, namespace = app.spec.client_secret_ref, self._installation.token_namespace
         deposit = ClientDeposit(
             app=Reference(namespace=app.metadata.namespace, name=app.metadata.name, uid=app.metadata.uid),
             secret_name=reference.name if reference else "",
             key=reference.key if reference else "",
-            value=value.get_secret_value(),
+            value=value.get_secret_value() if value else None,
             issued_at=datetime.now(UTC),
         )
         name = f"client-{digest(app.metadata.uid, secrets.token_urlsafe(16))}"

@@ -45,6 +45,7 @@ def application(portal: Portal) -> web.Application:
             web.get(f"{admin.PATH}/{_ONE_APP}", admin.for_admins(admin.app)),
             web.post(f"{admin.PATH}/{_ONE_APP}/revoke", admin.for_admins(admin.revoke)),
             web.post(f"{admin.PATH}/{_ONE_APP}/secret", admin.for_admins(admin.client_secret)),
+            web.post(f"{admin.PATH}/{_ONE_APP}/test", admin.for_admins(admin.test)),
             web.get("/api/openapi.json", api.openapi),
             web.get("/api/session", api.session),
             web.get("/api/apps", api.apps),

@@ -236,6 +236,10 @@ class ProviderClient:
             raise error(UNREADABLE_ANSWER)
         return found
 
+    async def status_of(self, url: str) -> int:
+        """The HTTP status with which an address answers a browser that nobody is logged in with."""
+        return (await self._transport.get(url)).status
+
     async def fetch_jwks(self, jwks_url: str) -> KeySet:
         """The provider's public keys (RFC 7517, section 5). Not kept: a log-in is rare, and keys rotate."""
         found: Any = await self.document(jwks_url)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cube_oauth.lifecycle import apps, authorize, reasons
+from cube_oauth.lifecycle import apps, authorize, deposits, reasons
 from cube_oauth.providers import authorization, errors, identity
 from cube_oauth.providers.errors import Kind
 from cube_oauth.providers.guide import GUIDES
@@ -102,6 +102,10 @@ def _sentences(sentences: Mapping[str, str]) -> str:
     return table(("reason", "what it means, and what to do"), rows)
 
 
+def _messages(problems: Iterable[apps.Problem]) -> dict[str, str]:
+    return {problem.reason: problem.message for problem in problems}
+
+
 def reasons_page() -> str:
     """``docs/reference/reasons.md``."""
     sections = {
@@ -112,8 +116,9 @@ def reasons_page() -> str:
         "A refused authorization: condition `Authorized`": "The provider's errors above occur here, too.\n\n"
         + _sentences(authorize.SENTENCES),
         "An authorization that went well: condition `Authorized`": _sentences(authorize.CONNECTED),
-        "An OAuthApp: condition `Ready`": "The app's errors above occur here, too.\n\n"
-        + _sentences({problem.reason: problem.message for problem in apps.PROBLEMS}),
+        "An OAuthApp: condition `Ready`": "The app's errors above occur here, too.\n\n" + _sentences(_messages(apps.PROBLEMS)),
+        "An OAuthApp that was tried in the portal: condition `Tried`": "The errors above occur here, too.\n\n"
+        + _sentences({deposits.TRIED: deposits.TRIED_SENTENCE, **_messages(deposits.PROBLEMS)}),
         "The way back from the provider: a page of the portal": _sentences(
             {refusal.reason: refusal.message for refusal in authorization.REFUSALS}
         ),

@@ -260,12 +260,13 @@ class Grant(Model):
 
 
 class ClientDeposit(Model):
-    """An app's client secret on its way from the portal to its place beside the app (sealed, like a Grant)."""
+    """An app's client secret on its way from the portal to its place (sealed, like a Grant); then the app is tried."""
 
     app: Reference
-    secret_name: str
-    key: str
-    value: str
+    secret_name: str = ""
+    key: str = ""
+    value: str | None = None
+    """None: the app is only tried."""
     issued_at: Time
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from cube_oauth.lifecycle.apps import Problem
-from cube_oauth.lifecycle.deposits import LONGEST_AGE, placed, wanted
+from cube_oauth.lifecycle.deposits import LONGEST_AGE, TRIED, placed, recent, trial, wanted
 from cube_oauth.resources.oauthapp import OAuthApp
 from cube_oauth.resources.secrets import ClientDeposit, Reference
 
@@ -29,16 +29,27 @@ def existing(labels):
 
 
 def test_a_secret_is_for_the_very_app_it_was_typed_for():
-    assert wanted(DEPOSIT, app(), NOW)
-    assert not wanted(DEPOSIT, app("made anew"), NOW)
-    assert not wanted(DEPOSIT, app(reference={"name": "another"}), NOW)
-    assert not wanted(DEPOSIT, app(reference={"name": "trino-client", "key": "another"}), NOW)
-    assert not wanted(DEPOSIT, None, NOW)
+    assert recent(DEPOSIT, app(), NOW)
+    assert not recent(DEPOSIT, app("made anew"), NOW)
+    assert not recent(DEPOSIT, None, NOW)
+    assert wanted(DEPOSIT, app())
+    assert not wanted(DEPOSIT, app(reference={"name": "another"}))
+    assert not wanted(DEPOSIT, app(reference={"name": "trino-client", "key": "another"}))
 
 
 def test_a_secret_that_was_long_on_its_way_is_not_used():
-    assert wanted(DEPOSIT, app(), NOW + LONGEST_AGE)
-    assert not wanted(DEPOSIT, app(), NOW + LONGEST_AGE + timedelta(seconds=1))
+    assert recent(DEPOSIT, app(), NOW + LONGEST_AGE)
+    assert not recent(DEPOSIT, app(), NOW + LONGEST_AGE + timedelta(seconds=1))
+
+
+def test_who_only_wants_a_trial_has_no_secret_put_anywhere():
+    assert not wanted(DEPOSIT.model_copy(update={"value": None}), app())
+
+
+@pytest.mark.parametrize(("problem", "status"), [(None, "True"), (Problem("InvalidClient", "The secret is wrong."), "False")])
+def test_a_trial_is_told_with_its_time(problem, status):
+    said = trial(app(), problem, NOW)
+    assert (said.type, said.status, said.last_transition_time) == (TRIED, status, NOW)
 
 
 def test_it_consents_and_goes_with_its_app():

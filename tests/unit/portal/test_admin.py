@@ -19,7 +19,7 @@ TYPED = {
     "client_secret": "canary-secret",
 }
 PAGES = [APPS, f"{APPS}/new", f"{APPS}/new?preset=databricks", f"{APPS}/analytics/trino"]
-FORMS = [f"{APPS}/new", f"{APPS}/analytics/trino/revoke", f"{APPS}/analytics/trino/secret"]
+FORMS = [f"{APPS}/new", f"{APPS}/analytics/trino/test", f"{APPS}/analytics/trino/revoke", f"{APPS}/analytics/trino/secret"]
 ARGO = {"annotations": {"argocd.argoproj.io/tracking-id": "warehouse:x"}}
 
 
@@ -155,6 +155,38 @@ async def test_what_a_gitops_tool_keeps_is_shown_with_where_it_comes_from_and_no
     answer = await admin.post(f"{APPS}/analytics/trino/secret", {"client_secret": "canary-secret"})
     assert (answer.status, refused(answer)) == (409, "KeptElsewhere")
     assert world.deposits() == []
+
+
+# ---- a trial
+
+
+def tried(world, name="trino", **said):
+    """The controller's answer to a deposit."""
+
+    def answer(_):
+        body = apps(world)[name]
+        outcome = {"type": "Tried", "reason": "Tried", "message": "", "lastTransitionTime": world.now.isoformat(), **said}
+        conditions = [*body["status"]["conditions"], outcome]
+        world.api.put(OAUTH_APPS, {**body, "status": {**body["status"], "conditions": conditions}})
+
+    world.api.on_grant = answer
+
+
+async def test_a_trial_says_how_it_went(admin, world):
+    tried(world, status="False", reason="InvalidClient", message="The provider does not accept the client's secret.")
+    answer = await admin.post(f"{APPS}/analytics/trino/test")
+    assert answer.status == 303
+    page = await admin.get(f"{APPS}/analytics/trino")
+    assert "something is wrong" in page.html
+    assert "The provider does not accept the client&#39;s secret." in page.html
+    (deposit,) = world.deposits()
+    assert deposit.value is None
+
+
+async def test_a_trial_that_takes_long_is_waited_for_on_the_page(admin, monkeypatch):
+    monkeypatch.setattr("cube_oauth.portal.admin.PATIENCE", 0.01)
+    await admin.post(f"{APPS}/analytics/trino/test")
+    assert "is being tested" in (await admin.get(f"{APPS}/analytics/trino")).html
 
 
 # ---- who is connected
