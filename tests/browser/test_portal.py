@@ -166,6 +166,17 @@ def test_going_back_from_the_provider_and_starting_again(alice):
     alice.connect(TRINO)
 
 
+def test_a_session_that_ends_at_the_provider_is_begun_anew_and_nothing_is_lost(alice):
+    alice.begin(TRINO)
+    alice.context.clear_cookies(name="__Host-cube-oauth-session")
+    alice.consent()
+    assert alice.refused() == "SessionOver"
+    alice.page.get_by_role("link", name="Start again").click()
+    alice.page.get_by_role("button", name="Authorize").click()  # the provider still knows who it is
+    alice.consent()
+    expect(alice.app(TRINO)).to_have_attribute("data-state", "Active")
+
+
 def test_after_logging_out_the_apps_are_gone(world, alice):
     alice.log_out()
     expect(alice.page.locator("[data-app]")).to_have_count(0)

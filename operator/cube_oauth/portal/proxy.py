@@ -47,4 +47,4 @@ def continued(session: Session | None, person: Person, now: datetime) -> Session
     """This person's session: the browser's, if it is theirs, otherwise a new one, so that nobody's forms are another's."""
     if session is None or session.username != person.username:
         return Session.begin(person.username, person.groups, now)
-    return session if session.groups == person.groups else session.model_copy(update={"groups": person.groups})
+    return session.model_copy(update={"groups": person.groups})

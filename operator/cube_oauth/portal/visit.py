@@ -53,7 +53,7 @@ class Visit:
     passive: bool = False
     """Asked by the page's script, not by the person: no sign of life."""
     proxied: bool = False
-    """Whether a proxy says who it is: there is no logging out here."""
+    """Whether a proxy says who it is, and with which groups, on every request: no cookie has to. There is no logging out."""
     admin: bool = False
     """Whether the person may see and make OAuth apps."""
 
@@ -98,10 +98,11 @@ class Visit:
     def close(self, response: web.StreamResponse) -> None:
         """Give the browser what changed."""
         session, pending = self.sent
-        if self.session is None and session is not None:
+        kept = self.session.model_copy(update={"groups": ()}) if self.session and self.proxied else self.session
+        if kept is None and session is not None:
             self.cookies.session.remove(response)
-        elif self.session is not None and (self.session != session or (not self.passive and self.session.due(self.now))):
-            self.cookies.session.write(response, self.session if self.passive else self.session.touched(self.now))
+        elif kept is not None and (kept != session or (not self.passive and kept.due(self.now))):
+            self.cookies.session.write(response, kept if self.passive else kept.touched(self.now))
         if self.pending == pending:
             return
         if self.pending.items:
