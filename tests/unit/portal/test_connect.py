@@ -57,6 +57,12 @@ async def test_what_an_app_says_about_its_requests_is_kept(alice, world):
     assert {"nonce", "code_challenge"}.isdisjoint(query)
 
 
+async def test_scopes_are_separated_as_the_provider_wants_it(alice, world):
+    world.add_app(spec={"scopeSeparator": "Comma"}, status={"scopes": ["read", "write"]})
+    _, query = sent_to(await alice.post("/connect/analytics/trino"))
+    assert query["scope"] == "read,write"
+
+
 async def test_nothing_is_made_in_the_cluster_before_the_provider_has_answered(alice, world):
     before = dict(world.api.objects)
     await alice.begin()
@@ -207,6 +213,14 @@ async def test_a_bad_answer_gets_a_page_and_nothing_is_made(alice, world, query,
     for words in ("555-0199", "alert(1)", "evil.example", state):
         assert words not in answer.html
     assert world.portal.metrics.registry.get_sample_value("cube_oauth_portal_callbacks_total", {"outcome": word}) == 1
+
+
+@pytest.mark.parametrize(("named", "word"), [({}, "AnswerInvalid"), ({"iss": ISSUER}, None)], ids=["missing", "there"])
+async def test_an_issuer_that_the_provider_promised_must_be_named(alice, world, named, word):
+    world.add_app(status={"issuerInAnswers": True})
+    world.controller(state="Active", revision=1)
+    state = await alice.begin()
+    assert refused(await back(alice, state, code="the-code", **named)) == word
 
 
 async def test_a_state_that_nobody_asked_for(alice, world):
