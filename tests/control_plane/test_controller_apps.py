@@ -21,6 +21,7 @@ def test_an_app_says_what_to_register_and_what_it_uses(installation, provider):
     assert status["revocationURL"] == f"{provider.issuer}/token/revocation"
     assert status["dataSource"] == "trino"
     assert status["issuer"] == provider.issuer
+    assert status["issuerInAnswers"] is True
 
 
 def test_a_missing_client_secret_is_named_and_heals_when_it_comes(installation):

@@ -68,6 +68,14 @@ def test_a_mapping_may_compare_the_local_part(running):
     assert found["subject"] == "alice"
 
 
+def test_a_provider_that_does_not_tell_who_it_was_refuses_the_person_and_leaves_the_app_alone(running, provider):
+    running.app(subject={"source": "UserInfo"})  # which knows nothing of tokens for the warehouse
+    running.authorize("alice")
+    assert refused(running)["reason"] == "SubjectNotTold"
+    eventually(lambda: provider.control.grants() == [])
+    assert running.ready()["status"] == "True"
+
+
 def test_an_answer_to_another_log_in_is_refused_and_the_token_revoked(running, provider):
     running.app()
     running.authorize("alice", nonce="another")
