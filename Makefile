@@ -9,7 +9,7 @@ CHART := charts/cube-oauth-operator
 HELM = $$($(RUN) -m tests.cluster build helm | tail -n 1 | sed 's/^helm *//')
 VALUES ?= examples/values.yaml
 
-.PHONY: help setup demo demo-down test test-fast bench lint format crds reference lock image manifests hooks clean
+.PHONY: help setup demo demo-down test test-fast test-cube bench lint format crds reference lock image manifests hooks clean
 
 help:  ## Show what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ test: setup browser lint  ## All tests: unit, contract, control plane, and a nod
 
 test-fast: setup  ## Only what needs no cluster, no browser and no download
 	@$(RUN) -m pytest -q tests/unit tests/contract -m "not control_plane and not node"
+
+test-cube: setup  ## The hook's tests in another Cube: VERSION=1.6, 1.5 or 1.3 (its packages: 600 MB, three minutes)
+	@CUBE_VERSION=$(VERSION) $(RUN) -m pytest tests/hook
 
 bench: setup  ## Measure; the last lines are for machines: bench <name> <value> <limit> ok|short
 	@$(RUN) -m tests.bench

@@ -652,6 +652,54 @@ describe('a live driver', () => {
     assert.equal(resolver.asked('invalidate'), 0);
   });
 
+  describe('without a driver_factory', () => {
+    const env = { CUBEJS_DB_TYPE: process.env.CUBEJS_DB_TYPE, CUBEJS_DS_LAKE_DB_TYPE: process.env.CUBEJS_DS_LAKE_DB_TYPE };
+    afterEach(() => { for (const [name, value] of Object.entries(env)) { delete process.env[name]; if (value) process.env[name] = value; } });
+    const generated = async (type, sources, dataSource = 'default') => {
+      process.env.CUBEJS_DB_TYPE = type;
+      resolver.sources.alice = sources;
+      people.forget();
+      start({});
+      return config.driverFactory({ ...(await contextOf(config, { username: 'alice' })), dataSource });
+    };
+
+    it('gives the driver the token under its documented name, and leaves the rest to the environment', async () => {
+      const token = active('t', { subject: 'A.LICE' });
+      assert.deepEqual(await generated('databricks-jdbc', { databricks: token }), { type: 'databricks-jdbc', token: 't' });
+      assert.deepEqual(await generated('snowflake', { snowflake: token }), { type: 'snowflake', authenticator: 'OAUTH', oauthToken: 't' });
+      assert.deepEqual(await generated('trino', { trino: token }), { type: 'trino', user: 'A.LICE', custom_auth: 'Bearer t', basic_auth: undefined });
+      assert.deepEqual(await generated('postgres', { postgres: active('t') }), { type: 'postgres', user: 'alice', password: 't' });
+      assert.deepEqual(await generated('trino', { trino: missing() }), { type: 'trino' });
+      assert.deepEqual(await generated('trino', { snowflake: token }), { type: 'trino' });
+    });
+
+    it('tells data sources apart by their own names and types', async () => {
+      process.env.CUBEJS_DS_LAKE_DB_TYPE = 'snowflake';
+      const sources = { lake: active('l'), snowflake: active('s'), trino: active('t') };
+      assert.equal((await generated('trino', sources, 'lake')).oauthToken, 'l');
+      assert.equal((await generated('trino', sources)).custom_auth, 'Bearer t');
+    });
+
+    it('is not made where it would change what Cube does by itself, which is said', async () => {
+      const noFactory = (more) => {
+        lines.length = 0;
+        Object.assign(process.env, { CUBEJS_DB_TYPE: 'trino' }, more);
+        try { return [configure({}).driverFactory, lines.map((l) => l.message.split('generated: ')[1])]; } finally { for (const name of Object.keys(more)) delete process.env[name]; }
+      };
+      const rest = '; every query runs as the service account';
+      assert.deepEqual(noFactory({ CUBEJS_DB_TYPE: 'mysql' }), [undefined, [`CUBEJS_DB_TYPE is mysql${rest}`]]);
+      assert.deepEqual(noFactory({ CUBEJS_DB_TYPE: '' }), [undefined, [`CUBEJS_DB_TYPE is not set${rest}`]]);
+      assert.deepEqual(noFactory({ CUBEJS_DS_LAKE_DB_TYPE: 'mysql' }), [undefined, [`CUBEJS_DS_LAKE_DB_TYPE is mysql${rest}`]]);
+      assert.deepEqual(noFactory({ CUBEJS_PRE_AGGREGATIONS_DB_HOST: 'x' }), [undefined, [`there are CUBEJS_PRE_AGGREGATIONS_* variables${rest}`]]);
+    });
+  });
+
+  it('gives no forged credential to the factory that it generates', async () => {
+    process.env.CUBEJS_DB_TYPE = 'trino';
+    const forged = { cubeCloud: { username: 'bob', userCredentials: { trino: { status: 'active', accessToken: 'forged' } } } };
+    try { assert.deepEqual(configure({}).driverFactory({ securityContext: forged, dataSource: 'default' }), { type: 'trino' }); } finally { delete process.env.CUBEJS_DB_TYPE; }
+  });
+
   it('starts no storm of log-ins with a refused token', async () => {
     start();
     signIn('alice', 'a1');
@@ -901,7 +949,7 @@ describe('installation', () => {
 
   it('refuses to serve what was never wrapped', async () => {
     const Core = fakeCore(new FakeWarehouse());
-    hook.patch('/x/@cubejs-backend/server-core/dist/src/core/server.js', { CubejsServerCore: Core });
+    hook.patch('/x/@cubejs-backend/server-core/dist/src/core/server.js', { CubejsServerCore: Core }, { people, settings: SETTINGS, log: new hook.Log(() => {}) });
     const before = process.env.NODE_ENV;
     process.env.NODE_ENV = 'production';
     try {
@@ -910,6 +958,22 @@ describe('installation', () => {
     } finally {
       process.env.NODE_ENV = before;
     }
+  });
+
+  it('believes what Cube verified, not what a WebSocket message says about its sender', async () => {
+    class ApiGateway { async contextByReq(request, securityContext) { return [request.securityContext, securityContext]; } }
+    hook.patch('/x/@cubejs-backend/api-gateway/dist/src/gateway.js', { ApiGateway });
+    const verified = { username: 'alice' };
+    const seen = await new ApiGateway().contextByReq({ messageId: 1, securityContext: { username: 'bob' } }, verified, 'r');
+    assert.deepEqual(seen, [verified, verified]);
+  });
+
+  it('says which version of Cube it met, louder when our tests never ran with it', () => {
+    const counted = [];
+    const log = new hook.Log((line) => lines.push(JSON.parse(line)), (reason) => counted.push(reason));
+    for (const version of ['1.7.43', '1.8.0', 'unknown']) hook.tellVersion(log, version);
+    assert.deepEqual(lines.map(({ level, cube }) => [level, cube]), [['info', '1.7.43'], ['warning', '1.8.0'], ['warning', 'unknown']]);
+    assert.deepEqual(counted, ['UntestedVersion', 'UntestedVersion']);
   });
 
   it('knows which process is meant to be Cube', () => {

@@ -6,7 +6,8 @@
  * `securityContext.cubeCloud` as the documentation of per-user OAuth describes it, and exchanges live drivers when a
  * token rotates. One file without dependencies, because it is loaded before and beside whatever the image contains.
  *
- * What it touches inside Cube. A missing one stops Cube at start; nothing else of Cube is replaced.
+ * What it touches inside Cube. A missing one stops Cube at start; nothing else of Cube is replaced. At start the log says
+ * which version it met, and whether our tests ran with it (TESTED below).
  *
  * | internal                                        | why                                     | seen in                         |
  * | ----------------------------------------------- | --------------------------------------- | ------------------------------- |
@@ -15,6 +16,8 @@
  * | server-core: CubejsServerCore#initApp           | refuse to serve what was not wrapped    | 1.7.43                          |
  * | server-core: CubejsServerCore#resolveDriver     | the one place where drivers are made    | 1.7.43, 1.6.57, 1.5.10, 1.3.40, |
  * |   (it calls this.options.driverFactory)         |                                         | 0.35.81                         |
+ * | api-gateway: ApiGateway#contextByReq            | the verified claims, before a client's  | 1.7.43, 1.6.57, 1.5.10, 1.3.40  |
+ * |                                                 | own words in a WebSocket message        |                                 |
  * | a driver: databasePoolError,                    | optional: stop a pool from logging in   | postgres-driver 1.7.43          |
  * |   pool._factory.create (generic-pool)           | for ever with a refused token           |                                 |
  *
@@ -29,7 +32,7 @@
 'use strict';
 
 const { createHash, randomUUID } = require('node:crypto');
-const { realpathSync } = require('node:fs');
+const { readFileSync, realpathSync } = require('node:fs');
 const Module = require('node:module');
 const net = require('node:net');
 const { isMainThread } = require('node:worker_threads');
@@ -468,10 +471,8 @@ function wrapConfiguration(own, { people, settings, log, development }) {
     log.say('warning', 'Cube runs in development mode and verifies nobody: no user credential is resolved', { reason: 'DevelopmentMode' });
     if (Object.keys(own).length === 0) return own; // Cube's own set-up wizard wants to see that there is none
   }
-  if (!own.driverFactory) {
-    log.say('warning', 'the configuration has no driver_factory: every query runs as the service account');
-  }
   const config = { ...own };
+  const driverFactory = own.driverFactory ?? generatedFactory(log, process.env);
 
   config.extendContext = async (/** @type {Loose} */ request) => {
     const claims = request.securityContext;
@@ -523,19 +524,62 @@ function wrapConfiguration(own, { people, settings, log, development }) {
     return orchestratorID(id, identityOf(context)?.credentials.eyes);
   };
 
-  // The seam for a configuration without one: the documented factory, generated from the OAuthApps, would stand here.
-  if (own.driverFactory) {
+  if (driverFactory) {
     config.driverFactory = (/** @type {any} */ context) => {
       if (isObject(context) && FACTORY_RESULT in context) return context[FACTORY_RESULT];
       const identity = identityOf(context);
-      if (!identity) return own.driverFactory(replaced(context, withoutCredentials(context?.securityContext)));
+      if (!identity) return driverFactory(replaced(context, withoutCredentials(context?.securityContext)));
       context[LOOKED_AT]?.clear();
-      return own.driverFactory(withTokens(context, context[CREDENTIALS] ?? identity.credentials, context[LOOKED_AT]));
+      return driverFactory(withTokens(context, context[CREDENTIALS] ?? identity.credentials, context[LOOKED_AT]));
     };
   }
   wrapped.add(config.extendContext);
   return config;
 }
+
+/**
+ * What the documented driver_factory says for each type: which key of userCredentials it reads, and how the driver is given
+ * a user's token. Everything else the driver reads from CUBEJS_DB_*, as it does without a configuration.
+ * @type {Record<string, {key: string, options: (credential: Loose, username: string) => Loose}>}
+ */
+const GENERATED = {
+  'databricks-jdbc': { key: 'databricks', options: ({ accessToken }) => ({ token: accessToken }) },
+  snowflake: { key: 'snowflake', options: ({ accessToken }) => ({ authenticator: 'OAUTH', oauthToken: accessToken }) },
+  trino: { key: 'trino', options: bearerOfPresto },
+  prestodb: { key: 'presto', options: bearerOfPresto },
+  postgres: { key: 'postgres', options: ({ accessToken, subject }, username) => ({ user: subject ?? username, password: accessToken }) },
+  redshift: { key: 'redshift', options: ({ accessToken, subject }, username) => ({ user: subject ?? username, password: accessToken }) },
+};
+
+/** Presto wants the user's name beside the token, and refuses a password beside it. @param {Loose} credential @param {string} username */
+function bearerOfPresto({ accessToken, subject }, username) {
+  return { user: subject ?? username, custom_auth: `Bearer ${accessToken}`, basic_auth: undefined };
+}
+
+/**
+ * For a configuration without driver_factory: the credential called like Cube's data source counts, else the one with the
+ * documented name of its type. None where Cube itself would do something else than read CUBEJS_DB_*.
+ * @param {Log} log @param {NodeJS.ProcessEnv} env @returns {((context: Loose) => Loose) | undefined}
+ */
+function generatedFactory(log, env) {
+  const why = !env.CUBEJS_DB_TYPE ? 'CUBEJS_DB_TYPE is not set'
+    : Object.keys(env).some((name) => /^CUBEJS_(DS_\w+_)?PRE_AGGREGATIONS_/.test(name)) ? 'there are CUBEJS_PRE_AGGREGATIONS_* variables'
+      : Object.entries(env).filter(([name, type]) => /^CUBEJS_(DS_\w+_)?DB_TYPE$/.test(name) && !GENERATED[type ?? '']).map(([name, type]) => `${name} is ${type}`)[0];
+  if (why) {
+    log.say('warning', `the configuration has no driver_factory, and none can be generated: ${why}; every query runs as the service account`);
+    return undefined;
+  }
+  return ({ securityContext, dataSource = 'default' }) => {
+    const type = env[`CUBEJS_DS_${dataSource.toUpperCase()}_DB_TYPE`] ?? env.CUBEJS_DB_TYPE ?? '';
+    const { userCredentials = {}, username } = securityContext?.cubeCloud ?? {};
+    const { key, options } = GENERATED[type];
+    const credential = userCredentials[dataSource] ?? userCredentials[key];
+    if (!credential) lookAt(userCredentials); // it is not known which is meant: whoever is denied one of them is denied this
+    return credential?.status === 'active' ? { type, ...options(credential, username) } : { type };
+  };
+}
+
+const lookAt = (/** @type {Record<string, Source>} */ credentials) => Object.values(credentials).map(({ status }) => status);
 
 /**
  * Requests that waited for one line of the resolver go on one after another: all at once, while Cube is cold, each of
@@ -981,13 +1025,13 @@ function makerOf(core, resolveDriver, context, options) {
     async plan(credentials) {
       const lookedAt = new Set(Object.keys(credentials.sources)); // as long as there is no driverFactory to say it
       const given = { ...context, [CREDENTIALS]: credentials, [LOOKED_AT]: lookedAt };
-      const config = withoutRole(await core.options.driverFactory(given));
+      const config = await core.options.driverFactory(given);
       const text = textOf(config);
       const active = [...lookedAt].filter((name) => isActive(credentials.sources[name]));
       const written = active.find((name) => text?.includes(/** @type {string} */ (tokenOf(credentials, name))));
       const denying = written ? undefined : denyingSource(credentials, lookedAt, context.dataSource);
       if (denying) throw new CredentialError('Denied', deniedSentence(identity, denying, credentials.sources[denying]));
-      return { config, print: text && digest(text), credentials, lookedAt, presents: written ?? active[0] };
+      return { config: written ? withoutRole(config) : config, print: text && digest(text), credentials, lookedAt, presents: written ?? active[0] };
     },
     /** @param {Plan} plan */
     async open(plan) {
@@ -1052,8 +1096,17 @@ const PATCHES = [
     },
   },
   {
+    // Newer versions do the same. In 1.3 a WebSocket message has no other security context than what its sender wrote into it.
+    file: '@cubejs-backend/api-gateway/dist/src/gateway.js', type: 'ApiGateway', method: 'contextByReq',
+    wrap: (/** @type {Function} */ contextByReq) => /** @this {Loose} */ async function contextOfVerifiedCaller(/** @type {Loose} */ request, /** @type {any} */ securityContext, /** @type {any[]} */ ...rest) {
+      request.securityContext = securityContext;
+      return contextByReq.call(this, request, securityContext, ...rest);
+    },
+  },
+  {
     file: '@cubejs-backend/server-core/dist/src/core/server.js', type: 'CubejsServerCore', method: 'initApp',
-    wrap: (/** @type {Function} */ initApp) => /** @this {Loose} */ async function initAppWithCredentials(/** @type {any[]} */ ...args) {
+    wrap: (/** @type {Function} */ initApp, /** @type {Given} */ { log }, /** @type {string} */ filename) => /** @this {Loose} */ async function initAppWithCredentials(/** @type {any[]} */ ...args) {
+      tellVersion(log, versionOf(filename));
       if (!wrapped.has(this.options.extendContext) && !isDevelopment(process.env)) {
         throw new Error('cube-oauth: this Cube was not started by the command "cubejs server", so that its configuration has no user credentials');
       }
@@ -1076,6 +1129,21 @@ function isDevelopment(env) {
   return env.NODE_ENV !== 'production' || !['', 'false', '0', 'no'].includes((env.CUBEJS_DEV_MODE ?? '').toLowerCase());
 }
 
+/** The minor versions of Cube that our tests ran with (make test-cube). */
+const TESTED = ['1.3', '1.5', '1.6', '1.7'];
+
+/** @param {string} filename of a file in a package's dist @returns {string} */
+function versionOf(filename) {
+  try { return JSON.parse(readFileSync(filename.replace(/dist[\\/]src[\\/].*$/, 'package.json'), 'utf8')).version; } catch { return 'unknown'; }
+}
+
+/** @param {Log} log @param {string} version of Cube */
+function tellVersion(log, version) {
+  if (TESTED.includes(version.split('.', 2).join('.'))) return log.say('info', 'the hook is in Cube', { cube: version });
+  log.count('UntestedVersion');
+  return log.say('warning', 'the hook is in a version of Cube that it was not tested with; the internals it needs are there', { cube: version, reason: 'UntestedVersion', tested: TESTED });
+}
+
 /** Applies the patches for a file that was just loaded. @param {string} filename @param {any} exported @param {Given} given */
 function patch(filename, exported, given = GIVEN) {
   for (const { type, method, wrap } of PATCHES.filter((each) => filename.replaceAll('\\', '/').endsWith(`/${each.file}`))) {
@@ -1084,7 +1152,7 @@ function patch(filename, exported, given = GIVEN) {
     if (typeof original !== 'function') throw new Error(`cube-oauth: this version of Cube has no ${type}#${method}, which the hook needs (${filename})`);
     if (HOOKED in original) throw new Error('cube-oauth: two hooks in one Cube; remove one of them from NODE_OPTIONS');
     if (!given.settings.socket) throw new Error('cube-oauth: CUBE_OAUTH_SOCKET is not set');
-    prototype[method] = Object.assign(wrap(original, given), { [HOOKED]: true });
+    prototype[method] = Object.assign(wrap(original, given, filename), { [HOOKED]: true });
   }
 }
 const HOOKED = Symbol.for('cube-oauth.hooked');
@@ -1120,4 +1188,4 @@ function looksLikeCube([, script = '', command = '']) {
 
 if (isMainThread) install();
 
-module.exports = { CredentialError, LiveDriver, Log, Opened, People, SIGNS_BY_TYPE, claimAt, isDevelopment, isRefusal, isUsername, looksLikeCube, patch, redacted, wrapConfiguration };
+module.exports = { CredentialError, LiveDriver, Log, Opened, People, SIGNS_BY_TYPE, claimAt, isDevelopment, isRefusal, isUsername, looksLikeCube, patch, redacted, tellVersion, wrapConfiguration };

@@ -1,6 +1,7 @@
 """The real Cube API server: locally with `Cube`, in a pod with `image_content` and `warehouse_environment`."""
 
 import json
+import os
 import shutil
 import tempfile
 import time
@@ -47,13 +48,38 @@ class LoadError(Exception):
 
 
 def prepare() -> Path:
-    """Return the folder that holds node_modules, downloaded the first time, with the stand-in in its place."""
-    folder = prepared.folder("cube", [HERE / "package-lock.json"], lambda target: prepared.npm_ci(HERE, target))
+    """Return the folder that holds node_modules, downloaded the first time, with the stand-in in its place.
+
+    Of the version that CUBE_VERSION names ("1.6"), otherwise of the one in the lock file.
+    """
+    version = os.environ.get("CUBE_VERSION")
+    if version:
+        sources = [HERE / "package.json", HERE / "versions.json"]
+        folder = prepared.folder(f"cube-{version}", sources, lambda target: _install(version, target))
+    else:
+        folder = prepared.folder("cube", [HERE / "package-lock.json"], lambda target: prepared.npm_ci(HERE, target))
     with prepared.locked(folder):
-        # the native add-on's file name, as a folder: Node.js then loads its index.js
-        standin = folder / "node_modules/@cubejs-backend/native/index.node"
-        shutil.copytree(HERE / "native", standin, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+        packages = folder / "node_modules/@cubejs-backend"
+        for native in (packages / "native", *packages.glob("*/node_modules/@cubejs-backend/native")):
+            # the native add-on's file name, as a folder: Node.js then loads its index.js
+            standin = native / "index.node"
+            shutil.copytree(HERE / "native", standin, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
     return folder
+
+
+def _install(version: str, target: Path) -> None:
+    """An older Cube: the same packages but for the versions in versions.json."""
+    versions = json.loads((HERE / "versions.json").read_text())
+    if version not in versions:
+        raise ValueError(f"CUBE_VERSION must be one of {', '.join(versions)}; it is {version}")
+    package = json.loads((HERE / "package.json").read_text())
+    package["dependencies"] |= versions[version]["dependencies"]
+    package["overrides"] = versions[version].get("overrides", {})
+    (target / "package.json").write_text(json.dumps(package))
+    shutil.copy(HERE / ".npmrc", target)
+    prepared.say(f"npm install of Cube {version}")
+    prepared.run(["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--legacy-peer-deps"], target)
+    prepared.slim(target / "node_modules")
 
 
 def python_project(folder: Path) -> Path:

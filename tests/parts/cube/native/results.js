@@ -4,8 +4,10 @@
 
 const { transformData } = require('cube-js-transform/dist/src/helpers/transformData');
 
-// {members, columns}, which the native package's JavaScript has packed, -> one object for each row
+// {members, columns}, which the native package's JavaScript has packed, -> one object for each row; before Cube 1.6 the
+// rows come as they are
 function rowsOf(packed) {
+  if (Array.isArray(packed)) return packed;
   const { members, columns } = JSON.parse(Buffer.from(packed).toString('utf8'));
   const length = columns.length ? columns[0].length : 0;
   return Array.from({ length }, (_, row) => (
