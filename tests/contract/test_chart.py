@@ -80,6 +80,27 @@ def test_rendering_twice_gives_the_same_bytes():
     assert render(FIVE) == render(FIVE)
 
 
+def test_rendering_asks_no_cluster_and_rolls_no_dice():
+    """`helm template | kubectl apply` in a pipeline gives what `helm upgrade` gives."""
+    templates = "".join(path.read_text() for path in (CHART / "templates").iterdir())
+    asked = ("lookup ", ".Capabilities", ".Release.IsUpgrade", ".Release.IsInstall", "rand", "genCA", "genSigned", "uuidv4", "now ")
+    assert [word for word in asked if word in templates] == []
+
+
+def test_nothing_empty_is_rendered_that_the_api_server_would_drop():
+    """`kubectl apply` would report a change each time."""
+
+    def empty(part, path=""):
+        if part in (None, {}, []):
+            yield path
+        for key, value in part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ():
+            yield from empty(value, f"{path}/{key}")
+
+    for item in objects(FIVE):
+        if item["kind"] != "CustomResourceDefinition":
+            assert list(empty(item)) == [], item["metadata"]["name"]
+
+
 def test_the_five_values_of_the_example_are_all_that_is_needed():
     kinds = {item["kind"] for item in objects(FIVE)}
     assert {"Deployment", "Service", "MutatingWebhookConfiguration", "CustomResourceDefinition"} <= kinds

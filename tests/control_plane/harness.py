@@ -59,8 +59,11 @@ class KubeApi:
         self._address = urlsplit(cluster.url)
         self._context = context
 
-    def ask(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> Any:
-        status, text = self._send(method, path, json.dumps(body) if body is not None else None, content_type)
+    def ask(
+        self, method: str, path: str, body: Any = None, content_type: str = "application/json", *, user: str | None = None
+    ) -> Any:
+        headers = {"Content-Type": content_type, **({"Impersonate-User": user} if user else {})}
+        status, text = self._send(method, path, json.dumps(body) if body is not None else None, headers)
         if status == 404:
             return None
         content = json.loads(text)
@@ -68,10 +71,10 @@ class KubeApi:
             raise RuntimeError(f"{method} {path}: {status} {content.get('message')}")
         return content
 
-    def _send(self, method: str, path: str, body: str | None, content_type: str) -> tuple[int, str]:
+    def _send(self, method: str, path: str, body: str | None, headers: dict[str, str]) -> tuple[int, str]:
         connection = http.client.HTTPSConnection(self._address.hostname, self._address.port, context=self._context, timeout=30)
         try:
-            connection.request(method, path, body, {"Content-Type": content_type})
+            connection.request(method, path, body, headers)
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
         finally:
@@ -79,15 +82,15 @@ class KubeApi:
 
     def writes(self) -> float:
         """How many requests to write our kinds the API server has had, those that changed nothing included."""
-        lines = self._send("GET", "/metrics", None, "text/plain")[1].splitlines()
+        lines = self._send("GET", "/metrics", None, {})[1].splitlines()
         ours = [line for line in lines if line.startswith("apiserver_request_total{") and 'group="cubeoauth.dev"' in line]
         return sum(float(line.split()[-1]) for line in ours if not re.search('verb="(GET|LIST|WATCH)"', line))
 
     def get(self, path: str) -> Any:
         return self.ask("GET", path)
 
-    def create(self, path: str, body: Any) -> Any:
-        return self.ask("POST", path, body)
+    def create(self, path: str, body: Any, *, user: str | None = None) -> Any:
+        return self.ask("POST", path, body, user=user)
 
     def patch(self, path: str, body: Any) -> Any:
         return self.ask("PATCH", path, body, "application/merge-patch+json")
@@ -164,6 +167,8 @@ class Installation:
         self.controllers: list[Controller] = []
         self.cookies: CookieJar | None = None
         """Of one browser that everybody uses; by default each sign-in has its own."""
+        self.portal: str | None = None
+        """Who hands in grants, where the chart's policy lets nobody else."""
         for namespace in (self.tenant, self.system, self.tokens):
             kube.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
 
@@ -295,7 +300,7 @@ class Installation:
             issued_at=datetime.now(UTC),
         ).model_copy(update=change)
         sealed = self._sealing_key().seal(SecretStr(grant.model_dump_json(by_alias=True)))
-        self.kube.create(SECRETS.format(self.tokens), grant_secret(grant_secret_name(state), self.tokens, sealed))
+        self.kube.create(SECRETS.format(self.tokens), grant_secret(grant_secret_name(state), self.tokens, sealed), user=self.portal)
         return credential
 
     def _code(self, app: dict[str, Any], state: str, verifier: str, nonce: str, person: str) -> str:
