@@ -58,9 +58,16 @@ app.kubernetes.io/component: {{ .component }}
 - {name: CUBE_OAUTH_LOG_LEVEL, value: {{ .Values.logLevel | quote }}}
 {{- end }}
 
+{{/* A variable that lists words, and nothing when there are none: the API server drops an empty value, and tools would find a change. */}}
+{{- define "cube-oauth.words" -}}
+{{- with index . 1 }}
+- {name: {{ index $ 0 }}, value: {{ join "," . | quote }}}
+{{- end }}
+{{- end }}
+
 {{/* Settings of those that call providers. */}}
 {{- define "cube-oauth.providerEnv" -}}
-- {name: CUBE_OAUTH_ALLOWED_ADDRESSES, value: {{ join "," .Values.provider.allowedAddresses | quote }}}
+{{- include "cube-oauth.words" (list "CUBE_OAUTH_ALLOWED_ADDRESSES" .Values.provider.allowedAddresses) }}
 {{- if .Values.provider.caConfigMap.name }}
 - {name: CUBE_OAUTH_EXTRA_CA_FILE, value: /etc/cube-oauth/provider-ca/{{ .Values.provider.caConfigMap.key }}}
 {{- end }}
