@@ -32,6 +32,8 @@ def rights(installation):
             rule("cubeoauth.dev", ["oauthapps/status", "usercredentials/status"], ["patch"]),
             rule("", ["secrets"], ["get"], ("trino-client",)),
             rule("events.k8s.io", ["events"], ["create"]),
+            rule("", ["pods"], ["list"]),
+            rule("apps", ["replicasets"], ["get"]),
         ],
         None: [rule("admissionregistration.k8s.io", ["mutatingwebhookconfigurations"], ["get", "patch"], (installation.system,))],
     }

@@ -19,6 +19,13 @@
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]
+# pods with old sidecars, and the Deployments that are told
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list]
+- apiGroups: [apps]
+  resources: [replicasets]
+  verbs: [get]
 {{- end }}
 
 {{- define "cube-oauth.tenantRules.broker" -}}

@@ -12,8 +12,9 @@ from collections import OrderedDict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from cube_oauth.kube.api import EVENTS, REPLICA_SETS, Api, KubeError, Object
+from cube_oauth.kube.api import EVENTS, Api, KubeError, Object
 from cube_oauth.kube.events import event
+from cube_oauth.kube.owners import manager, workload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +46,7 @@ class Owners:
 
     def tell(self, pod: dict[str, Any], namespace: str, injection: Injection) -> None:
         """Of a refusal or of warnings. A pod without an owner has a creator, who was answered."""
-        owner = _controller(pod)
+        owner = manager(pod)
         note = injection.refusal or "; ".join(injection.warnings)
         if owner is None or not note or self._waiting.full() or not self._new((owner["uid"], note)):
             return
@@ -67,24 +68,10 @@ class Owners:
         while True:
             owner, namespace, reason, note = await self._waiting.get()
             try:
-                await self._post(await self._above(owner, namespace), namespace, reason, note)
+                await self._post(await workload(self._api, owner, namespace), reason, note)
             except KubeError as error:
                 log.info("Event not posted", extra={"owner": f"{namespace}/{owner['name']}", "error": str(error)})
 
-    async def _above(self, owner: Object, namespace: str) -> Object:
-        """The Deployment of a ReplicaSet: people look there."""
-        if owner["kind"] != "ReplicaSet":
-            return owner
-        found = await self._api.get(REPLICA_SETS, owner["name"], namespace)
-        return _controller(found or {}) or owner
-
-    async def _post(self, owner: Object, namespace: str, reason: str, note: str) -> None:
-        regarding = {key: owner[key] for key in ("apiVersion", "kind", "name", "uid")} | {"namespace": namespace}
+    async def _post(self, regarding: Object, reason: str, note: str) -> None:
         body = event(regarding, "Warning", reason, note, now=self._clock(), process="broker", identity=self._identity)
-        await self._api.create(EVENTS, body, namespace)
-
-
-def _controller(manifest: dict[str, Any]) -> Object | None:
-    """The owner that manages an object."""
-    references = (manifest.get("metadata") or {}).get("ownerReferences") or ()
-    return next((reference for reference in references if reference.get("controller")), None)
+        await self._api.create(EVENTS, body, regarding["namespace"])

@@ -27,6 +27,7 @@ from cube_oauth.controller.orphans import Orphans
 from cube_oauth.controller.queue import Queue
 from cube_oauth.controller.revoke import Revocations
 from cube_oauth.controller.rotation import Rotation
+from cube_oauth.controller.sidecars import Sidecars
 from cube_oauth.controller.tokens import TokenStore
 from cube_oauth.controller.trials import Trials
 from cube_oauth.kube.api import OAUTH_APPS, USER_CREDENTIALS, Api, KubeError, Object, Resource
@@ -86,6 +87,7 @@ class Controller:
         backoff = Backoff()
         self._events = events = Events(api, settings.identity, clock, dropped=metrics.events_dropped.inc)
         self._certificates = Certificates(api, settings, clock)
+        self._sidecars = Sidecars(api, settings, events, metrics)
         self._tokens = tokens = TokenStore(api, installation.token_namespace, self._token_changed)
         self._apps = apps = Apps(
             api,
@@ -296,6 +298,7 @@ class Controller:
             self._revocations.mirror.run(),
             self._events.run(),
             self._certificates.run(),
+            self._sidecars.run(),
             self._resync(),
             self._watch(stop),
         ]

@@ -47,9 +47,9 @@ class Events:
         """Something went as it should."""
         self._post("Normal", kind, meta, reason, note)
 
-    def warning(self, kind: str, meta: ObjectMeta, reason: str, note: str) -> None:
+    def warning(self, kind: str, meta: ObjectMeta, reason: str, note: str, *, api_version: str = API_VERSION) -> None:
         """Something that a person may want to act upon."""
-        self._post("Warning", kind, meta, reason, note)
+        self._post("Warning", kind, meta, reason, note, api_version)
 
     async def run(self) -> None:
         """Post what waits, until cancelled."""
@@ -61,7 +61,15 @@ class Events:
                 log.info("Event not posted", extra={"error": str(error)})
             await asyncio.sleep(self._pace)
 
-    def _post(self, kind_of_event: Literal["Normal", "Warning"], kind: str, meta: ObjectMeta, reason: str, note: str) -> None:
+    def _post(
+        self,
+        kind_of_event: Literal["Normal", "Warning"],
+        kind: str,
+        meta: ObjectMeta,
+        reason: str,
+        note: str,
+        api_version: str = API_VERSION,
+    ) -> None:
         now = self._clock.now()
         told = self._told.pop((meta.uid, reason), None)
         self._told[meta.uid, reason] = told if told and told + QUIET > now else now
@@ -73,7 +81,7 @@ class Events:
             self._dropped()
             return
         regarding = {
-            "apiVersion": API_VERSION,
+            "apiVersion": api_version,
             "kind": kind,
             "namespace": meta.namespace,
             "name": meta.name,

@@ -64,8 +64,17 @@ class Metrics:
         self.events_dropped = Counter(
             f"{PREFIX}_events_dropped", "Events that were not posted, so that there is no flood.", registry=registry
         )
+        self._outdated = Gauge(
+            f"{PREFIX}_outdated_sidecars", "Pods whose sidecar is older than the installation.", ["namespace"], registry=registry
+        )
         self.leader = Gauge(f"{PREFIX}_leader", "1 in the process that is active.", registry=registry)
         self.leader.set(0)
+
+    def count_outdated_sidecars(self, namespaces: Iterable[str]) -> None:
+        """Each pod's namespace."""
+        self._outdated.clear()
+        for namespace in namespaces:
+            self._outdated.labels(namespace).inc()
 
     def watch(self, known: Callable[[], Known]) -> None:
         """Report this from now on, asked for at each scrape."""

@@ -30,6 +30,8 @@ class Settings:
     workers: int
     allowed_addresses: tuple[Network, ...] = ()
     extra_ca_file: Path | None = None
+    sidecar_image: str | None = None
+    """What new sidecars are made of, to find old ones; None: nobody looks."""
 
     @classmethod
     def read(cls, env: Environment) -> Self:
@@ -44,6 +46,7 @@ class Settings:
             workers=max(1, env.number("WORKERS", 8)),
             allowed_addresses=tuple(_network(text) for text in env.words("ALLOWED_ADDRESSES")),
             extra_ca_file=Path(ca_file) if ca_file else None,
+            sidecar_image=env.optional("SIDECAR_IMAGE"),
         )
 
 

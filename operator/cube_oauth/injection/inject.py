@@ -75,7 +75,7 @@ def _selected(pod: Pod, apps: Sequence[App]) -> list[App]:
 
 
 def _annotate(pod: Pod, settings: Settings) -> list[Operation]:
-    value = f"v{layout.CONTRACT} {settings.image}"
+    value = layout.mark(settings.image)
     if pod.annotations is None:
         return [add({names.INJECTED_ANNOTATION: value}, "metadata", "annotations")]
     return [add(value, "metadata", "annotations", names.INJECTED_ANNOTATION)]

@@ -5,6 +5,12 @@ from __future__ import annotations
 CONTRACT = 1
 """The version of what is injected; part of the annotation ``cubeoauth.dev/injected``, so that old sidecars can be found."""
 
+
+def mark(image: str) -> str:
+    """The value of the annotation for a sidecar with this image."""
+    return f"v{CONTRACT} {image}"
+
+
 SIDECAR = "cube-oauth-resolver"
 SHARED_VOLUME = "cube-oauth"
 TOKEN_VOLUME = "cube-oauth-token"  # noqa: S105 - a volume's name
