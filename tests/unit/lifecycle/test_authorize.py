@@ -40,6 +40,8 @@ def grant(**changes):
         ("nobody else may", grant(), app(access={"users": ["bob"], "groups": ["admins"]}), Refused.NOT_PERMITTED),
         ("usernames are compared byte for byte", grant(), app(access={"users": ["Alice"]}), Refused.NOT_PERMITTED),
         ("after ten minutes it is too late", grant(issued_at=NOW - 11 * MINUTE), app(), Refused.TOO_LATE),
+        ("the portal's clock is two minutes ahead", grant(issued_at=NOW + 2 * MINUTE), app(), None),
+        ("or two minutes behind", grant(issued_at=NOW - 3 * MINUTE), app(), None),
         ("the app is gone", grant(), None, Refused.APP_NOT_FOUND),
         (
             "an app of the same name is another app",
