@@ -82,6 +82,12 @@ class Credentials:
         """The claims that were seen, with the moment, by UID."""
         self._ending = False
 
+    def _published(self, observed: Observed) -> None:
+        """How the last authorization went is in the status; unless another one ended while that was written."""
+        uid = observed.credential.metadata.uid
+        if self._authorized.get(uid) in observed.credential.status.conditions:
+            del self._authorized[uid]
+
     def authorized(self, uid: str, condition: Condition) -> None:
         """How the last authorization went; published with the next look."""
         self._authorized[uid] = condition
@@ -215,7 +221,7 @@ class Credentials:
         known = self._inventory.credentials[key].status
         written = wanted.to_json()
         if written == known.model_copy(update={"demand": None}).to_json():
-            self._authorized.pop(credential.metadata.uid, None)
+            self._published(observed)
             return False
         try:
             answer = await status.write(self._api, USER_CREDENTIALS, "UserCredential", credential.metadata, written)
@@ -223,7 +229,7 @@ class Credentials:
             if error.conflict or error.not_found:  # gone, or another of the same name: the watch will say
                 return False
             raise
-        self._authorized.pop(credential.metadata.uid, None)
+        self._published(observed)
         self._inventory.take_credential(UserCredential.model_validate(answer))
         if wanted.state != known.state:
             self._counted(app_key(credential))

@@ -210,7 +210,7 @@ def status(observed: Observed, authorize_url: str, now: datetime) -> UserCredent
         observed_generation=observed.credential.metadata.generation,
         state=state,
         authorize_url=authorize_url,
-        expires_at=record.expires_at if record else None,
+        expires_at=record.expires_at if record and record.ended not in WITHDRAWN.values() else None,
         refresh_at=next_refresh(record, app.spec.refresh, last_used(observed), observed.credential.metadata.uid, now)
         if record and app and refreshes
         else None,

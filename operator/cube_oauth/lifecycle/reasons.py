@@ -27,7 +27,8 @@ class Reason(StrEnum):
 
 
 SENTENCES: dict[str, str] = {
-    Reason.ACTIVE: "Connected; the access token is refreshed in time.",
+    Reason.ACTIVE: "Connected; the access token is renewed before it ends, as long as the OAuthApp is Ready and its provider "
+    "answers.",
     Reason.NOT_CONNECTED: "Not connected yet: the person opens status.authorizeURL and authorizes.",
     Reason.EXPIRED: "The sign-in has ended: the person authorizes again at status.authorizeURL.",
     Reason.IDLE: "Not renewed, because nobody has used it for a while (spec.refresh.onlyWhileUsedSeconds of the OAuthApp). The "

@@ -37,8 +37,8 @@ USER_CREDENTIALS = Kind(
         Column("State", ".status.state"),
         Column("Reason", ".status.conditions[?(@.type=='Active')].reason"),
         # no dates: kubectl shows how long ago they were, and nothing of what is to come
-        Column("Until", ".status.signInEndsAt"),
-        Column("Token Until", ".status.expiresAt", priority=1),
+        Column("Expires", ".status.expiresAt"),
+        Column("Sign-In Ends", ".status.signInEndsAt"),
         Column("Refresh At", ".status.refreshAt", priority=1),
         Column("Last Used", ".status.demand.lastUsedAt", "date", priority=1),
         Column("Revision", ".status.revision", "integer", priority=1),
