@@ -19,9 +19,12 @@
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]
-# pods with old sidecars, and the Deployments that are told
+# pods with old sidecars, Deployments with the label in the wrong place, and who is told
 - apiGroups: [""]
   resources: [pods]
+  verbs: [list]
+- apiGroups: [apps]
+  resources: [deployments]
   verbs: [list]
 - apiGroups: [apps]
   resources: [replicasets]

@@ -1,4 +1,7 @@
-"""Sidecars that are older than the installation: found once a minute, and told to the Deployments whose pods they stand in."""
+"""Once a minute: sidecars that are older than the installation, and labels that ask for one in the wrong place.
+
+The Deployments are told; nothing is written into them.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from cube_oauth.injection.layout import mark
-from cube_oauth.kube.api import PODS, Api, KubeError, Object
+from cube_oauth.kube.api import DEPLOYMENTS, PODS, Api, KubeError, Object, Resource
 from cube_oauth.kube.owners import manager, workload
 from cube_oauth.resources.meta import ObjectMeta
 from cube_oauth.resources.names import INJECT_LABEL, INJECTED_ANNOTATION
@@ -23,12 +26,22 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 60.0
+MISPLACED = f"the label {INJECT_LABEL} stands on the Deployment itself; it belongs in spec.template.metadata.labels"
 ENDED = ("Succeeded", "Failed")
 
 
 def outdated(pods: Iterable[Object], current: str) -> list[Object]:
     """The pods that run another sidecar than ``current``; one that was never injected has none."""
     return [pod for pod in pods if _runs(pod) and _mark(pod) not in (None, current)]
+
+
+def misplaced(deployments: Iterable[Object]) -> list[Object]:
+    """The Deployments that have the label themselves, while their pods have it not."""
+    return [
+        deployment
+        for deployment in deployments
+        if INJECT_LABEL not in (deployment["spec"]["template"].get("metadata", {}).get("labels") or {})
+    ]
 
 
 def _runs(pod: Object) -> bool:
@@ -57,6 +70,7 @@ class Sidecars:
         while True:
             try:
                 await self.reconcile()
+                await self.find_misplaced()
             except KubeError as error:
                 log.warning("sidecars were not looked after; tried again", extra={"error": str(error)})
             await asyncio.sleep(LOOK_SECONDS)
@@ -65,7 +79,7 @@ class Sidecars:
         """Count them and tell their owners."""
         if self._current is None:
             return
-        found = [pod for namespace in self._namespaces for pod in await self._labelled(namespace)]
+        found = [pod for namespace in self._namespaces for pod in await self._labelled(PODS, namespace)]
         old = outdated(found, self._current)
         self._metrics.count_outdated_sidecars(pod["metadata"]["namespace"] for pod in old)
         for (namespace, uid), pods in _by_owner(old).items():
@@ -73,8 +87,15 @@ class Sidecars:
                 self._told.add(uid)
                 await self._tell(namespace, pods)
 
-    async def _labelled(self, namespace: str | None) -> list[Object]:
-        items: list[Object] = (await self._api.list(PODS, namespace, labelSelector=f"{INJECT_LABEL}=true"))["items"]
+    async def find_misplaced(self) -> None:
+        """Tell the Deployments whose label says nothing to anybody."""
+        for namespace in self._namespaces:
+            for deployment in misplaced(await self._labelled(DEPLOYMENTS, namespace)):
+                meta = ObjectMeta.model_validate(deployment["metadata"])
+                self._events.warning("Deployment", meta, "LabelMisplaced", MISPLACED, api_version="apps/v1")
+
+    async def _labelled(self, resource: Resource, namespace: str | None) -> list[Object]:
+        items: list[Object] = (await self._api.list(resource, namespace, labelSelector=f"{INJECT_LABEL}=true"))["items"]
         return items
 
     async def _tell(self, namespace: str, pods: list[Object]) -> None:

@@ -1,10 +1,10 @@
-"""Which pods have an old sidecar: a pure decision."""
+"""Which pods have an old sidecar, and which Deployments the label in the wrong place: pure decisions."""
 
 import pytest
 
-from cube_oauth.controller.sidecars import outdated
+from cube_oauth.controller.sidecars import misplaced, outdated
 from cube_oauth.injection.layout import mark
-from cube_oauth.resources.names import INJECTED_ANNOTATION
+from cube_oauth.resources.names import INJECT_LABEL, INJECTED_ANNOTATION
 
 NEW, OLD = mark("registry/operator:2"), mark("registry/operator:1")
 
@@ -29,3 +29,18 @@ def pod(injected=OLD, phase="Running", **metadata):
 )
 def test_what_is_outdated(what, found, old):
     assert outdated([found], NEW) == ([found] if old else [])
+
+
+@pytest.mark.parametrize(
+    ("what", "metadata", "wrong"),
+    [
+        ("no labels in the template", {}, True),
+        ("null", {"labels": None}, True),
+        ("others in the template", {"labels": {"app": "cube"}}, True),
+        ("the label in both places, as charts with common labels have it", {"labels": {INJECT_LABEL: "true"}}, False),
+        ("the template says no", {"labels": {INJECT_LABEL: "false"}}, False),
+    ],
+)
+def test_where_the_label_is_misplaced(what, metadata, wrong):
+    deployment = {"metadata": {"name": "cube", "labels": {INJECT_LABEL: "true"}}, "spec": {"template": {"metadata": metadata}}}
+    assert misplaced([deployment]) == ([deployment] if wrong else [])
