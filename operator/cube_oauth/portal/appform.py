@@ -173,6 +173,10 @@ def _https(url: str) -> bool:
 
 
 def presets() -> list[tuple[str, Text | str]]:
-    """The presets with their titles; any other provider is the last."""
+    """The presets with their titles: those that know addresses first, any other provider last."""
     named = [(str(name), known.title) for name, known in PRESETS.items() if name is not Preset.GENERIC]
-    return [*sorted(named, key=lambda item: item[1].casefold()), (str(Preset.GENERIC), say("form.generic"))]
+
+    def order(item: tuple[str, str]) -> tuple[bool, str]:
+        return AppForm(preset=item[0]).asks_for_endpoints, item[1].casefold()
+
+    return [*sorted(named, key=order), (str(Preset.GENERIC), say("form.generic"))]

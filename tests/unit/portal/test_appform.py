@@ -6,6 +6,7 @@ import yaml
 
 from cube_oauth.portal.appform import AppForm, presets, slug
 from cube_oauth.portal.languages import LANGUAGES
+from cube_oauth.portal.overview import scope_words
 from cube_oauth.resources.oauthapp import OAuthApp
 
 GENERIC = {
@@ -114,3 +115,15 @@ def test_the_commands_hold_no_value_and_give_the_consent():
 )
 def test_a_name_is_made_of_the_title(title, name):
     assert slug(title) == name
+
+
+def test_presets_that_know_their_addresses_come_first_and_any_other_provider_last():
+    asking = [AppForm(preset=name).asks_for_endpoints for name, _ in presets()]
+    assert asking == sorted(asking)
+    assert presets()[-1][0] == "generic"
+
+
+@pytest.mark.parametrize("preset", [name for name, _ in presets()])
+def test_every_scope_of_a_preset_is_told_in_words(preset):
+    scopes = AppForm.empty(preset, "analytics").known.scopes
+    assert [scope for scope in scopes if isinstance(scope_words(preset, scope), str)] == []
