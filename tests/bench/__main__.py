@@ -4,7 +4,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import expiry, refresh, resolve, restart, start
+from tests.bench import cube, expiry, refresh, resolve, restart, start
 from tests.bench.installation import Installation
 from tests.bench.results import Result
 from tests.cluster import ControlPlane
@@ -21,6 +21,8 @@ def main() -> int:
             results += _on_a_control_plane("bench-restart", work, None, _after_bootstrap(restart.measure))
         with step("1,000 credentials that end in the same second"):
             results += _on_a_control_plane("bench-expiry", work, None, _after_bootstrap(expiry.measure))
+        with step("a query through Cube with and without the hook"):
+            results += cube.measure(_folder(work, "bench-cube"))
         with step("the sidecar's start"):
             results += start.measure(Path(work))
         with step("a resolve through the socket"):
@@ -30,9 +32,14 @@ def main() -> int:
     return 0
 
 
-def _on_a_control_plane(name, work, token_url, measure):
+def _folder(work, name):
     folder = Path(work) / name
     folder.mkdir()
+    return folder
+
+
+def _on_a_control_plane(name, work, token_url, measure):
+    folder = _folder(work, name)
     with ControlPlane(name) as cluster:
         there = Installation(cluster, folder, **({"token_url": token_url} if token_url else {}))
         there.prepare()
