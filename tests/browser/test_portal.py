@@ -33,7 +33,7 @@ def answer_of(someone, app=TRINO):
         answer = request.get(at, max_redirects=0)
 
 
-def test_alice_connects_and_is_told_so(world, alice):
+def test_alice_connects_and_is_told_so(world, alice, gallery):
     entry = alice.app(TRINO)
     expect(entry).to_have_attribute("data-state", "Pending")
     expect(entry).to_contain_text("Not connected")
@@ -41,6 +41,7 @@ def test_alice_connects_and_is_told_so(world, alice):
     expect(alice.page.get_by_role("status")).to_contain_text("Trino is connected")
     expect(entry).to_contain_text("Connected as alice")
     expect(entry).to_contain_text("Renewed by itself")
+    alice.screenshot(gallery / "connected-apps.png")  # README's
     (credential,) = credentials(world)
     assert (credential["spec"]["username"], credential["spec"]["oauthAppRef"]) == ("alice", {"name": "trino"})
     assert credential["status"]["state"] == "Active"
@@ -298,7 +299,7 @@ def test_no_page_has_an_obstacle_or_scrolls_sideways_and_pictures_of_all(world, 
     see("refused", "/nothing")
     see("oauth-apps", "/admin/apps")
     see("oauth-app", f"/admin/apps/{TRINO}")
-    see("oauth-app-new", "/admin/apps/new?preset=databricks")
+    see("oauth-app-new", "/admin/apps/new?preset=databricks")  # docs/portal.md's
     someone.page.get_by_role("button", name="Check").click()
     see("oauth-app-mistakes")
     see("oauth-app-generic", "/admin/apps/new")
