@@ -109,6 +109,9 @@ class Life(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1, 5, 11, 31, 90, 3000, 3000, 4000, 100_000]))
     def time_passes(self, seconds):
         self.now += seconds * SECOND
+        for one in self.both:
+            if one.attempt and one.attempt.answer and self.now + one.skew >= one.attempt.claim.deadline:
+                self.excused.add(one.attempt.token.refresh_token)  # it slept with the answer in its hands, as if it had died
 
     @precondition(lambda self: self.app and not self.suspended and (self.stored is None or self.stored.refresh_token is None))
     @rule()
