@@ -927,6 +927,15 @@ describe('a live driver', () => {
       await assert.rejects(core.driverFor(context, 'warehouse'), /not connected/);
     });
 
+    it('refuses also when it was generated which driver to make, and no source is called like it', async () => {
+      process.env.CUBEJS_DB_TYPE = 'trino';
+      try {
+        start({});
+        resolver.sources.carol = denied();
+        await assert.rejects(who('carol'), /carol is not connected to warehouse/);
+      } finally { delete process.env.CUBEJS_DB_TYPE; }
+    });
+
     it('refuses also where the configuration has no driver_factory and everything is the service account', async () => {
       start({});
       core.options.driverFactory = async () => ({ type: 'fake', password: 'service-token' });
