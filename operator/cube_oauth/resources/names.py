@@ -34,6 +34,12 @@ HEALTH_PORT_ANNOTATION = f"{GROUP}/health-port"
 INJECTED_ANNOTATION = f"{GROUP}/injected"
 """Written by the injector: the contract's version and the sidecar's image, so that old sidecars can be found."""
 
+# --- annotations on a key ring's Secret
+ROTATE_ANNOTATION = f"{GROUP}/rotate"
+"""By an administrator, with any value: replace the key. Removed by the write that begins with it."""
+ROTATION_ANNOTATION = f"{GROUP}/rotation"
+"""By the controller: how far the last rotation is, in a sentence."""
+
 # --- Secret types (immutable at the API server, and what the ValidatingAdmissionPolicy holds the portal to)
 TOKEN_SECRET_TYPE = f"{GROUP}/token"
 GRANT_SECRET_TYPE = f"{GROUP}/grant"
