@@ -1,4 +1,4 @@
-"""The commands: ``cube-oauth controller | broker | portal | resolver``. The only place where things are wired together.
+"""The commands: ``cube-oauth controller | broker | portal | resolver | keyring``. The only place where things are wired together.
 
 Each process is imported only when it is asked for, so that the sidecar stays as small as what it needs.
 """
@@ -35,6 +35,7 @@ def _parsed(words: list[str]) -> str:
     commands = parser.add_subparsers(dest="process", required=True, metavar="PROCESS")
     for name, text in PROCESSES.items():
         commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}. Settings: CUBE_OAUTH_* variables.")
+    commands.add_parser("keyring", help="prints a new key ring: docs/reference/keys.md")
     process: str = parser.parse_args(words).process
     return process
 
@@ -49,7 +50,10 @@ async def _run(process: str) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one process until SIGTERM. Exit code 2: a setting is wrong, and the message says which."""
-    process = _process(sys.argv[1:] if argv is None else argv)
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] == ["keyring"]:
+        return int(importlib.import_module("cube_oauth.keyring").main(words[1:]))
+    process = _process(words)
     logs.configure(os.environ.get("CUBE_OAUTH_LOG_LEVEL", "INFO"))
     try:
         asyncio.run(_run(process))

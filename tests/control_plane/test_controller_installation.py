@@ -87,38 +87,6 @@ def test_a_certificate_that_somebody_removed_is_made_again_from_the_same_authori
     assert eventually(lambda: stored(installation, "co-broker-tls"))["ca.crt"] == authority["bundle"]
 
 
-def test_a_lost_key_ring_is_not_replaced_while_tokens_are_stored(installation):
-    first = installation.start()
-    installation.app()
-    installation.connect("alice")
-    first.terminate()
-    path = f"{SECRETS.format(installation.system)}/co-keys-refresh"
-    lost = installation.kube.get(path)
-    installation.kube.delete(path)
-    second = installation.start(active=None)
-    status, words = eventually(lambda: second.page("/readyz") if "co-keys-refresh" in second.page("/readyz")[1] else None)
-    assert status == 503
-    assert "restore it from a backup" in words
-    assert installation.kube.get(path) is None
-    installation.kube.create(
-        SECRETS.format(installation.system), {"metadata": {"name": "co-keys-refresh"}, "data": lost["data"], "type": "Opaque"}
-    )
-    eventually(second.active, say=installation.tell)
-
-
-def test_other_keys_than_those_of_the_tokens_are_said_at_the_credential(installation):
-    first = installation.start()
-    installation.app()
-    installation.connect("alice")
-    first.terminate()
-    path = f"{SECRETS.format(installation.system)}/co-keys-access"
-    installation.kube.patch(path, {"data": {"ring": installation.kube.get(path.replace("access", "cookie"))["data"]["ring"]}})
-    installation.start()
-    pending = installation.until("alice", "trino", lambda status: status["state"] == "Pending")
-    assert next(one for one in pending["conditions"] if one["type"] == "Active")["reason"] == "UndecipherableToken"
-    installation.connect("alice")
-
-
 def test_the_lease_is_in_utc_and_left_without_a_holder(installation):
     controller = installation.start()
     path = f"/apis/coordination.k8s.io/v1/namespaces/{installation.system}/leases/co-controller"

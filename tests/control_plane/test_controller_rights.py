@@ -20,8 +20,7 @@ def rights(installation):
     return {
         installation.system: [
             rule("", ["secrets", "configmaps"], ["create"]),
-            rule("", ["secrets"], ["get"], keys),
-            rule("", ["secrets"], ["get", "update"], ("co-ca", "co-broker-tls")),
+            rule("", ["secrets"], ["get", "update"], ("co-ca", "co-broker-tls", *keys)),
             rule("", ["configmaps"], ["get", "patch"], ("co-grant-key",)),
             rule("coordination.k8s.io", ["leases"], ["create"]),
             rule("coordination.k8s.io", ["leases"], ["get", "update"], ("co-controller",)),

@@ -11,7 +11,7 @@ from cube_oauth.controller.inventory import app_key, key_of
 from cube_oauth.kube.api import USER_CREDENTIALS, Api, KubeError
 from cube_oauth.lifecycle import publish
 from cube_oauth.lifecycle.decide import Decision, DropAccessToken, Observed, Refresh, Wait, Withdraw, decide, origin
-from cube_oauth.lifecycle.publish import SIGN_IN_ENDING, withdrawn, without_access_token
+from cube_oauth.lifecycle.publish import SIGN_IN_ENDING, ended, withdrawn, without_access_token
 from cube_oauth.lifecycle.reasons import Reason
 from cube_oauth.resources.usercredential import State, UserCredential, UserCredentialStatus
 
@@ -129,7 +129,7 @@ class Credentials:
         app = self._inventory.apps.get(app_key(credential))
         if app is not None and not self._apps.known(app_key(credential)):
             return None
-        token = self._tokens.get(credential.metadata.uid)
+        token, decipherable = self._readable(self._tokens.get(credential.metadata.uid))
         return Observed(
             credential=self._with_authorized(credential),
             app=app,
@@ -139,7 +139,7 @@ class Credentials:
             not_before=self._not_before(key, app_key(credential), token),
             released_claim=self._rotation.released_claim(credential.metadata.uid),
             claim_seen_at=self._claim_seen_at(credential.metadata.uid, token),
-            decipherable=token is None or self._decipherable(token),
+            decipherable=decipherable,
         )
 
     def _with_authorized(self, credential: UserCredential) -> UserCredential:
@@ -163,9 +163,19 @@ class Credentials:
         pauses = (self._backoff.not_before(key, *([origin(token.record.token_url)] if token else [])), self._apps.not_before(app))
         return max((pause for pause in pauses if pause), default=None)
 
-    def _decipherable(self, token: TokenSecret) -> bool:
-        access, refresh = token.access_token, token.refresh_token
-        return (access is None or self._keys.access.holds(access)) and (refresh is None or self._keys.refresh.holds(refresh))
+    def _readable(self, token: TokenSecret | None) -> tuple[TokenSecret | None, bool]:
+        """What the keys can open of it, and whether that is of any use; what they cannot stays stored: a ring may come back.
+
+        Without its access token a refresh brings another. Without its refresh token the access token serves until it ends.
+        """
+        if token is None:
+            return None, True
+        access, refresh = self._keys.opens(token)
+        if not access and refresh and token.refresh_token:
+            return without_access_token(token), True
+        if access and not refresh and token.access_token:
+            return ended(token, Reason.UNDECIPHERABLE), True
+        return token, access and refresh
 
     def _affordable(self, observed: Observed, decision: Decision) -> Decision:
         """A refresh waits for its turn in the provider's budget."""
@@ -192,7 +202,8 @@ class Credentials:
             await self._withdraw(observed, decision.reason)
         else:
             assert observed.token is not None  # noqa: S101 - decided so
-            await self._write(without_access_token(observed.token))
+            stored = self._tokens.get(observed.credential.metadata.uid) or observed.token
+            await self._write(replace(without_access_token(stored), resource_version=observed.token.resource_version))
 
     async def _withdraw(self, observed: Observed, reason: Reason) -> None:
         """Write down what is to be revoked, then keep no token of it."""

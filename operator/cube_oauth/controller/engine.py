@@ -22,6 +22,7 @@ from cube_oauth.controller.deposits import Deposits
 from cube_oauth.controller.events import Events
 from cube_oauth.controller.grants import Grants
 from cube_oauth.controller.inventory import Inventory, Key, app_key, key_of
+from cube_oauth.controller.keyrings import Keyrings
 from cube_oauth.controller.metrics import Known
 from cube_oauth.controller.orphans import Orphans
 from cube_oauth.controller.queue import Queue
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cube_oauth.controller.clock import Clock
-    from cube_oauth.controller.keys import Keys
+    from cube_oauth.controller.keys import Keys, Rings
     from cube_oauth.controller.metrics import Metrics
     from cube_oauth.controller.settings import Settings
     from cube_oauth.resources.meta import ObjectMeta
@@ -70,7 +71,9 @@ OTHER_WORKERS = 4
 class Controller:
     """Everything that the active process does."""
 
-    def __init__(self, api: Api, settings: Settings, keys: Keys, provider: ProviderClient, metrics: Metrics, clock: Clock) -> None:
+    def __init__(
+        self, api: Api, settings: Settings, rings: Rings, keys: Keys, provider: ProviderClient, metrics: Metrics, clock: Clock
+    ) -> None:
         self.synced = asyncio.Event()
         self.trouble: str | None = None
         """Why the caches are not filled."""
@@ -115,6 +118,8 @@ class Controller:
             clock,
             found=self._look_at_revocation,
         )
+        self._keys = keys
+        self._keyrings = Keyrings(api, settings, rings, keys, tokens, revocations.mirror, metrics, clock, self._keys_changed)
         rotation = Rotation(tokens, apps, provider, calls, keys, revocations, backoff, events, metrics, clock)
         self._credentials = Credentials(
             api,
@@ -219,6 +224,12 @@ class Controller:
         elif new is not None and self.synced.is_set():
             self.orphans.schedule(owner.uid)
 
+    def _keys_changed(self, before: Keys) -> None:
+        """Look at the credentials whose tokens can be read now and could not before, or the other way round."""
+        for token in tuple(self._tokens.mirror.objects.values()):
+            if before.opens(token) != self._keys.opens(token):
+                self._token_changed(token, None)
+
     def _look_at_app(self, key: Key, when: datetime | None = None) -> None:
         self.apps.schedule(key, when)
 
@@ -299,6 +310,7 @@ class Controller:
             self._events.run(),
             self._certificates.run(),
             self._sidecars.run(),
+            self._keyrings.run(),
             self._resync(),
             self._watch(stop),
         ]

@@ -67,6 +67,16 @@ class Metrics:
         self._outdated = Gauge(
             f"{PREFIX}_outdated_sidecars", "Pods whose sidecar is older than the installation.", ["namespace"], registry=registry
         )
+        self.ring_keys = Gauge(
+            f"{PREFIX}_ring_keys", "Keys of a key ring; more than one while it is rotated.", ["ring"], registry=registry
+        )
+        self.ring_key_made = Gauge(
+            f"{PREFIX}_ring_key_created_timestamp_seconds", "When the key that encrypts was made.", ["ring"], registry=registry
+        )
+        self.reencrypted = Counter(f"{PREFIX}_reencrypted", "Token Secrets sealed anew with the newest keys.", registry=registry)
+        self.reencryption_waiting = Gauge(
+            f"{PREFIX}_reencryption_waiting", "Token Secrets that an older key of a ring sealed.", registry=registry
+        )
         self.leader = Gauge(f"{PREFIX}_leader", "1 in the process that is active.", registry=registry)
         self.leader.set(0)
 

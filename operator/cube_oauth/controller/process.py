@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from cube_oauth import health
 from cube_oauth.controller.clock import Clock, any_of
 from cube_oauth.controller.engine import Controller
-from cube_oauth.controller.keys import Keys, KeysLostError, bootstrap
+from cube_oauth.controller.keys import FileRings, Keys, KeysLostError, SecretRings, keys_of, publish_grant_key
 from cube_oauth.controller.metrics import Metrics
 from cube_oauth.controller.settings import Settings
 from cube_oauth.kube.api import Api, KubeError
@@ -22,6 +22,8 @@ from cube_oauth.settings import Environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from cube_oauth.controller.keys import Rings
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,8 @@ class Process:
         self._metrics = Metrics(self.registry)
         self._controller: Controller | None = None
         self._clock = Clock()
+        folder = settings.keys_dir
+        self._rings: Rings = FileRings(folder) if folder else SecretRings(api, settings.installation, self._clock)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Campaign, work, and end; with ``stop`` or with the Lease."""
@@ -68,12 +72,15 @@ class Process:
         """The key rings; unready, with the sentence, while they are not there. None when we are to end."""
         while not (lost.is_set() or stop.is_set()):
             try:
-                return await bootstrap(self._api, self._settings.installation)
+                keys = keys_of(await self._rings.load())
+                await publish_grant_key(self._api, self._settings.installation, keys.grant)
             except KeysLostError as error:
                 self.problem = str(error)
                 log.error("key rings", extra={"reason": "KeysLost", "error": str(error)})  # noqa: TRY400 - a sentence says it all
             except KubeError as error:
                 log.warning("key rings not read; tried again", extra={"error": str(error)})
+            else:
+                return keys
             with suppress(TimeoutError):
                 await asyncio.wait_for(any_of(lost, stop), RETRY)
         return None
@@ -82,7 +89,7 @@ class Process:
         settings = self._settings
         transport = Transport(allowed=settings.allowed_addresses, ca_file=settings.extra_ca_file)
         async with ProviderClient(transport) as provider:
-            controller = Controller(self._api, settings, keys, provider, self._metrics, self._clock)
+            controller = Controller(self._api, settings, self._rings, keys, provider, self._metrics, self._clock)
             self._controller = controller
             await controller.run(lost, stop)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import uuid
 from dataclasses import dataclass
+from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -32,11 +33,18 @@ class Settings:
     extra_ca_file: Path | None = None
     sidecar_image: str | None = None
     """What new sidecars are made of, to find old ones; None: nobody looks."""
+    keys_dir: Path | None = None
+    """Where the key rings are files from outside; None: the controller keeps them in Secrets."""
+    keys_announce: timedelta = timedelta(minutes=5)
+    """How long a new key is known everywhere before it encrypts."""
+    keys_rotate_after: timedelta | None = None
+    """The age at which a key is replaced without being asked; None: never."""
 
     @classmethod
     def read(cls, env: Environment) -> Self:
         """From ``CUBE_OAUTH_*``; SettingsError names what is wrong."""
-        ca_file = env.optional("EXTRA_CA_FILE")
+        ca_file, keys_dir = env.optional("EXTRA_CA_FILE"), env.optional("KEYS_DIR")
+        days = env.number("KEYS_ROTATE_AFTER_DAYS", 0)
         return cls(
             installation=Installation.read(env),
             identity=f"{socket.gethostname()}_{uuid.uuid4()}",
@@ -47,6 +55,9 @@ class Settings:
             allowed_addresses=tuple(_network(text) for text in env.words("ALLOWED_ADDRESSES")),
             extra_ca_file=Path(ca_file) if ca_file else None,
             sidecar_image=env.optional("SIDECAR_IMAGE"),
+            keys_dir=Path(keys_dir) if keys_dir else None,
+            keys_announce=timedelta(seconds=max(1, env.number("KEYS_ANNOUNCE_SECONDS", 300))),
+            keys_rotate_after=timedelta(days=days) if days > 0 else None,
         )
 
 

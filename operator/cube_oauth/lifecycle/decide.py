@@ -170,7 +170,8 @@ def decide(observed: Observed, now: datetime) -> Decision:
         return Wait(ends)
     rejection = rejected(observed)
     due = next_refresh(token.record, app.spec.refresh, last_used(observed), observed.credential.metadata.uid, now)
-    earliest = max([now if rejection else due, *_obstacles(observed)])
+    lost = token.access_token is None and now < token.record.expires_at
+    earliest = max([now if rejection or lost else due, *_obstacles(observed)])
     if earliest > now:
         return Wait(min(moment for moment in (earliest, ends, next_warning(token, now)) if moment))
     return Refresh(for_rejection=rejection, woken=_woken(observed, now))

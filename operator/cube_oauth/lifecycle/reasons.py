@@ -49,5 +49,6 @@ SENTENCES: dict[str, str] = {
     "came from: the person authorizes again at status.authorizeURL.",
     Reason.NO_REFRESH_TOKEN: "The provider gave no refresh token, so this access token is the last; ask for a scope such as "
     "offline_access in spec.scopes.",
-    Reason.UNDECIPHERABLE: "The key ring does not hold the key of the stored token: the person authorizes again.",
+    Reason.UNDECIPHERABLE: "The stored token cannot be opened: its key is not in the key ring, or the token was moved here from "
+    "another credential. The person authorizes again at status.authorizeURL, or an administrator restores the key ring.",
 }

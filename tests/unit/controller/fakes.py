@@ -35,7 +35,8 @@ class FakeApi:
         self.lists += 1
         if self.list_fault:
             raise self.list_fault
-        return {"items": []}
+        under = f"{resource.path(namespace)}/"
+        return {"items": [copy.deepcopy(item) for path, item in self.objects.items() if path.startswith(under)]}
 
     async def create(self, resource, body, namespace=None):
         return self._write(resource.path(namespace, body["metadata"]["name"]), body, "POST")
@@ -43,6 +44,11 @@ class FakeApi:
     async def replace(self, resource, body):
         meta = body["metadata"]
         return self._write(resource.path(meta["namespace"], meta["name"]), body, "PUT")
+
+    async def merge(self, resource, name, body, namespace=None):
+        path = resource.path(namespace, name)
+        self.writes.append(("PATCH", path))
+        return self.store(path, {**self.objects[path], **body})
 
     async def apply(self, resource, body, *, field_manager, subresource=None):
         meta = body["metadata"]
