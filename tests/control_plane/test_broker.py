@@ -225,7 +225,7 @@ async def test_a_new_ring_opens_what_could_not_be_opened(tenant, app, broker, po
     async with broker.changes(pod) as following:
         assert (await following())["type"] == "hello"
         broker.ring_file.write_text(ring.to_json())
-        while (await following()) != {"type": "changed"}:
+        while (await following()) != {"type": "changed", "username": "alice"}:
             pass
     assert (await broker.eventually("alice", pod, "active"))["accessToken"] == f"{CANARY}alice-1"
 

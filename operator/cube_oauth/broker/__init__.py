@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from cube_oauth import health
 from cube_oauth.broker import files, handlers
 from cube_oauth.broker.admission import Admission
+from cube_oauth.broker.answer import opens
 from cube_oauth.broker.callers import Reviewer
-from cube_oauth.broker.changes import EVERYBODY, Changes
+from cube_oauth.broker.changes import Changes
 from cube_oauth.broker.demand import Demand
 from cube_oauth.broker.metrics import Metrics
 from cube_oauth.broker.owners import Owners
@@ -49,6 +50,7 @@ class Broker:
         self._settings = settings
         self._certificate = certificate
         self._access = access
+        self._ring = access.ring
         self._metrics = Metrics()
         self._changes = Changes()
         self._world = World(kube, settings.installation, self._changes.changed)
@@ -92,7 +94,9 @@ class Broker:
         self._changes.everywhere({"type": "ca", "ca": self._certificate.ca})
 
     def _ring_changed(self) -> None:
-        self._changes.everywhere(EVERYBODY)
+        """A rotation is no news; a key that came or went is, to those whose tokens it opens."""
+        before, self._ring = self._ring, self._access.ring
+        self._world.tell_of(lambda token: opens(before, token) != opens(self._ring, token))
 
 
 async def _first(tasks: list[asyncio.Task[None]], stop: asyncio.Event) -> None:

@@ -137,5 +137,21 @@ def entries(found: Sequence[Found], ring: Keyring, now: datetime) -> dict[str, E
     return decided
 
 
+def opens(ring: Keyring, token: TokenSecret) -> bool:
+    """Whether the key of the access token is there."""
+    return token.access_token is None or ring.kid_of(token.access_token) is not None
+
+
+def behind(decided: Iterable[Entry], ring: Keyring) -> bool:
+    """Whether a token needs a key that the controller has, and that has not come here yet."""
+    return any(_behind(entry.found, ring) for entry in decided if entry.reason == Reason.UNDECIPHERABLE)
+
+
+def _behind(found: Found, ring: Keyring) -> bool:
+    if found.credential is None or found.token is None or opens(ring, found.token):
+        return False
+    return found.credential.status.state is State.ACTIVE
+
+
 def _ready(app: OAuthApp) -> bool:
     return any(condition.type == "Ready" and condition.status == "True" for condition in app.status.conditions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import ssl
@@ -54,6 +55,11 @@ class AccessRing:
     def load(self) -> None:
         """Read the file. Raises OSError, ValueError; then what was there stays."""
         self.ring = self._read()
+
+    def look(self) -> None:
+        """Read the file now, for a token that needs a newer key; when it cannot be read, what was there stays."""
+        with contextlib.suppress(OSError, ValueError):
+            self.load()
 
     def _read(self) -> Keyring:
         return Keyring.from_json(self.path.read_text(encoding="ascii"))

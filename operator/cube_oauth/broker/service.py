@@ -7,7 +7,7 @@ import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from cube_oauth.broker.answer import Entry, entries
+from cube_oauth.broker.answer import Entry, behind, entries
 from cube_oauth.broker.questions import Question, Refusal, Rejection
 
 if TYPE_CHECKING:
@@ -80,7 +80,15 @@ class Service:
 
     def _decided(self, workload: Workload, question: Question) -> dict[str, Entry]:
         self.check(workload)
-        return entries(self._world.find(workload, question), self._access.ring, self._clock())
+        found, now = self._world.find(workload, question), self._clock()
+        decided = entries(found, self._access.ring, now)
+        if not behind(decided.values(), self._access.ring):
+            return decided
+        self._access.look()
+        decided = entries(found, self._access.ring, now)
+        if behind(decided.values(), self._access.ring):
+            raise Refusal(503, "NotReady", "this replica has not been given the newest key yet; try again")
+        return decided
 
     async def _awake(self, workload: Workload, question: Question, decided: dict[str, Entry]) -> dict[str, Entry]:
         """Tell that idle credentials are needed, and wait for their tokens; the decisions then."""

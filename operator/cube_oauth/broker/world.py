@@ -16,7 +16,7 @@ from cube_oauth.resources.secrets import TokenRecord, TokenSecret
 from cube_oauth.resources.usercredential import UserCredential
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from cube_oauth.broker.callers import Workload
     from cube_oauth.broker.questions import Question
@@ -110,6 +110,16 @@ class World:
             for uid in credential_uids:
                 _forget(self._waiting, uid, event)
 
+    def tell_of(self, affected: Callable[[TokenSecret], bool]) -> None:
+        """Tell the listener of everybody whose token is affected by what happened elsewhere."""
+        self._tell(
+            {
+                (token.record.credential.namespace, token.record.username)
+                for token in self._tokens.objects.values()
+                if affected(token)
+            }
+        )
+
     # --- changes
 
     def _token_changed(self, _: Key, new: TokenSecret | None, old: TokenSecret | None) -> None:
@@ -157,7 +167,8 @@ def _drop(index: dict[Any, dict[str, Any]], key: Any, name: str) -> None:
 
 
 def _token_facts(token: TokenSecret | None) -> Any:
-    return token and (token.record, token.access_token)
+    """Not the ciphertext itself: the same token sealed anew with another key is no news."""
+    return token and (token.record, token.access_token is None)
 
 
 def _is_rotation(old: TokenSecret | None, new: TokenSecret | None) -> bool:

@@ -6,14 +6,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import SecretStr
 
-from cube_oauth.broker.answer import Found, counting, decide, entries, may_resolve, oldest_first
+from cube_oauth.broker.answer import Found, behind, counting, decide, entries, may_resolve, oldest_first
 from cube_oauth.resources.keyring import Keyring, binding
 from cube_oauth.resources.oauthapp import OAuthApp
 from cube_oauth.resources.secrets import Reference, TokenRecord, TokenSecret
 from cube_oauth.resources.usercredential import UserCredential, UserCredentialStatus
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
-RING = Keyring.generate()
+RING, NEWER = Keyring.generate(), Keyring.generate()
 
 
 def app(name="trino", *, ready=True, created="2026-01-01T00:00:00Z", deleted=None, namespace="team", **spec):
@@ -172,3 +172,26 @@ def asked_for(ago):
 def test_a_query_waits_for_a_token_that_was_let_lapse(what, case, reason, awaited):
     entry = decide(case, RING, NOW)
     assert (entry.reason, entry.awaited) == (reason, awaited)
+
+
+def seen_by_the_controller(state):
+    return credential().model_copy(update={"status": UserCredentialStatus(state=state)})
+
+
+BEHIND = {
+    "a key that has not come here yet": (found(credential=seen_by_the_controller("Active"), token=token(ring=NEWER)), True),
+    "a key that the controller does not have either": (
+        found(credential=seen_by_the_controller("Pending"), token=token(ring=NEWER)),
+        False,
+    ),
+    "a token of somebody else": (
+        found(credential=seen_by_the_controller("Active"), token=token(owner=binding("team", "trino", "uid-2", "bob"))),
+        False,
+    ),
+    "a key that is there": (found(credential=seen_by_the_controller("Active")), False),
+}
+
+
+@pytest.mark.parametrize(("case", "expected"), BEHIND.values(), ids=BEHIND)
+def test_a_replica_knows_whether_it_is_behind_the_controller_for(case, expected):
+    assert behind([decide(case, RING, NOW)], RING) is expected
