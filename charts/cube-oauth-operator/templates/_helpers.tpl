@@ -65,6 +65,48 @@ app.kubernetes.io/component: {{ .component }}
 {{- end }}
 {{- end }}
 
+{{/* The folder with a process's key ring; the argument is the name of the volume from a Secret. */}}
+{{- define "cube-oauth.keysDirectory" -}}
+{{- if .context.Values.keys.external.enabled }}{{ .context.Values.keys.external.directory }}{{ else }}/etc/cube-oauth/{{ .ring }}-ring{{ end -}}
+{{- end }}
+
+{{/* The file of one ring. In a Secret of ours it is called "ring". */}}
+{{- define "cube-oauth.ringFile" -}}
+{{ include "cube-oauth.keysDirectory" . }}/{{ ternary .ring "ring" .context.Values.keys.external.enabled }}
+{{- end }}
+
+{{/* Where the rings of a process are mounted, and from what. The argument says which process, and which ring (none: the controller reads Secrets itself). */}}
+{{- define "cube-oauth.keysMount" -}}
+{{- $external := .context.Values.keys.external }}
+{{- if $external.enabled }}
+{{- if index $external.volumes .process }}
+- {name: keys, mountPath: {{ $external.directory }}, readOnly: true}
+{{- end }}
+{{- else if .ring }}
+- {name: keys, mountPath: {{ include "cube-oauth.keysDirectory" . }}, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{- define "cube-oauth.keysVolume" -}}
+{{- $external := .context.Values.keys.external }}
+{{- if $external.enabled }}
+{{- with index $external.volumes .process }}
+- name: keys
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- else if .ring }}
+- name: keys  # made by the controller at its first start; until then this pod waits
+  secret: {secretName: {{ include "cube-oauth.name" .context }}-keys-{{ .ring }}}
+{{- end }}
+{{- end }}
+
+{{- define "cube-oauth.podAnnotations" -}}
+{{- $external := .context.Values.keys.external }}
+{{- with merge (dict) (ternary (index $external.podAnnotations .process) (dict) $external.enabled) .context.Values.podAnnotations }}
+{{- toYaml . }}
+{{- end }}
+{{- end }}
+
 {{/* Settings of those that call providers. */}}
 {{- define "cube-oauth.providerEnv" -}}
 {{- include "cube-oauth.words" (list "CUBE_OAUTH_ALLOWED_ADDRESSES" .Values.provider.allowedAddresses) }}
