@@ -153,6 +153,50 @@ def test_the_broker_has_no_right_to_the_keys():
     assert rules(rendered, "cube-oauth-broker", "cube-oauth-tokens")[0]["verbs"] == ["list", "watch"]
 
 
+EXTERNAL = {
+    "enabled": True,
+    "volumes": {process: {"csi": {"driver": "secrets-store.csi.k8s.io", "readOnly": True}} for process in ("controller", "broker")},
+    "podAnnotations": {"portal": {"vault.hashicorp.com/agent-inject": "true"}},
+}
+
+
+def test_with_rings_from_outside_nobody_may_read_or_make_one_in_the_cluster():
+    for more in ({}, {"certManager": {"enabled": True, "issuerRef": {"name": "ca"}}}):
+        rendered = objects({**FIVE, **more, "keys": {"external": EXTERNAL}})
+        named = [rule for rule in rules(rendered, "cube-oauth-controller", "cube-oauth") if "secrets" in rule["resources"]]
+        assert "keys-" not in str(named)
+        assert all(rule["resourceNames"] for rule in named if rule["verbs"] != ["create"]), "no names would mean all of them"
+        assert "keys-" not in str([item for item in rendered if item["kind"] == "Deployment"])
+
+
+def test_each_process_gets_its_own_rings_from_outside():
+    pods = {
+        item["metadata"]["name"].removeprefix("cube-oauth-"): item["spec"]["template"]
+        for item in objects({**FIVE, "keys": {"external": EXTERNAL}})
+        if item["kind"] == "Deployment"
+    }
+    settings = {
+        process: {one["name"]: one.get("value") for one in pod["spec"]["containers"][0]["env"]} for process, pod in pods.items()
+    }
+    assert settings["controller"]["CUBE_OAUTH_KEYS_DIR"] == "/etc/cube-oauth/keys"
+    assert settings["broker"]["CUBE_OAUTH_ACCESS_RING_FILE"] == "/etc/cube-oauth/keys/access"
+    assert settings["portal"]["CUBE_OAUTH_COOKIE_RING_FILE"] == "/etc/cube-oauth/keys/cookie"
+    mounted = {
+        process: [one for one in pod["spec"]["containers"][0]["volumeMounts"] if one["name"] == "keys"]
+        for process, pod in pods.items()
+    }
+    assert mounted["controller"] == mounted["broker"] == [{"name": "keys", "mountPath": "/etc/cube-oauth/keys", "readOnly": True}]
+    assert mounted["portal"] == []
+    assert pods["portal"]["metadata"]["annotations"]["vault.hashicorp.com/agent-inject"] == "true"
+    assert "vault" not in str(pods["broker"]["metadata"])
+
+
+def test_the_broker_is_never_given_the_ring_of_refresh_tokens():
+    [broker] = [one for one in objects(FIVE) if one["kind"] == "Deployment" and one["metadata"]["name"] == "cube-oauth-broker"]
+    secrets = {one["secret"]["secretName"] for one in broker["spec"]["template"]["spec"]["volumes"] if "secret" in one}
+    assert secrets == {"cube-oauth-broker-tls", "cube-oauth-keys-access"}
+
+
 def test_nobody_lists_secrets_outside_the_token_namespace():
     for item in objects(FIVE):
         if item["kind"] in ("Role", "ClusterRole") and item["metadata"].get("namespace") != "cube-oauth-tokens":

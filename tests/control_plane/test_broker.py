@@ -230,6 +230,49 @@ async def test_a_new_ring_opens_what_could_not_be_opened(tenant, app, broker, po
     assert (await broker.eventually("alice", pod, "active"))["accessToken"] == f"{CANARY}alice-1"
 
 
+async def test_a_rotation_of_the_ring_is_no_news_to_anybody(tenant, app, broker, pod, caplog):
+    """What is said next is about bob: nothing was said about alice."""
+
+    async def read(times):
+        async def seen():
+            return [record.msg for record in caplog.records].count("a mounted Secret changed") == times
+
+        await eventually(seen)
+
+    announced = tenant.ring.with_announced(now(), now())
+    promoted = announced.with_promoted(now())
+    credential = await tenant.connected("alice", app)
+    whole = now().replace(microsecond=0)
+    record = tenant.record(credential, app, issued_at=whole, expires_at=whole + timedelta(hours=1))
+    await tenant.token(record)
+    await broker.eventually("alice", pod, "active")
+    async with broker.changes(pod) as following:
+        assert (await following())["type"] == "hello"
+        for times, ring in enumerate((announced, promoted), start=1):
+            broker.ring_file.write_text(ring.to_json())
+            await read(times)
+            await tenant.token(record, ring=ring)
+        await tenant.connected("bob", app)
+        assert (await following())["username"] == "bob"
+    assert (await broker.entry("alice", pod))["accessToken"] == f"{CANARY}alice-1"
+
+
+async def test_without_the_newest_key_a_replica_says_not_ready_and_never_not_connected(tenant, app, broker, pod):
+    newer = tenant.ring.with_announced(now(), now()).with_promoted(now())
+    credential = await tenant.credential("alice")
+    status = {"status": {"state": "Active", "conditions": []}}
+    await tenant.admin.merge(USER_CREDENTIALS, credential["metadata"]["name"], status, tenant.namespace, "status")
+    await tenant.token(tenant.record(credential, app), ring=newer)
+
+    async def refused():
+        status, answer = await broker.resolve("alice", pod)
+        return status == 503 and answer["reason"] == "NotReady"
+
+    assert await eventually(refused)
+    broker.ring_file.write_text(newer.to_json())
+    assert (await broker.entry("alice", pod))["accessToken"] == f"{CANARY}alice-1"  # at once: it looked for itself
+
+
 async def test_what_is_asked_wrongly_is_refused_in_a_sentence(tenant, app, broker, pod):
     for body in ({}, {"caller": {"username": "a b"}}, {"caller": {"username": "alice"}, "apps": "trino"}):
         status, answer = await broker.post("/v1/resolve", body, pod)
