@@ -241,7 +241,7 @@ async def test_a_rotation_of_the_ring_is_no_news_to_anybody(tenant, app, broker,
 
     announced = tenant.ring.with_announced(now(), now())
     promoted = announced.with_promoted(now())
-    credential = await tenant.connected("alice", app)
+    credential = await tenant.credential("alice")
     whole = now().replace(microsecond=0)
     record = tenant.record(credential, app, issued_at=whole, expires_at=whole + timedelta(hours=1))
     await tenant.token(record)
