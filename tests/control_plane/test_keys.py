@@ -71,7 +71,7 @@ def metric(controller, name):
     return next((float(line.split()[-1]) for line in lines if line.startswith(f"cube_oauth_controller_{name} ")), None)
 
 
-def test_rings_are_rotated_under_what_is_stored_while_a_controller_dies(installation, provider, page):
+def test_rings_are_rotated_under_what_is_stored_while_one_controller_follows_another(installation, provider, page):
     provider.control.lifetimes(accessToken=3600)
     first = installation.start(**QUICK)
     installation.app()
@@ -83,7 +83,7 @@ def test_rings_are_rotated_under_what_is_stored_while_a_controller_dies(installa
     requests = provider.control.stats()
     page("kubectl -n cube-oauth annotate")
     eventually(lambda: rotation(installation, "access").startswith("Promoted"), say=installation.tell)
-    first.kill()
+    first.terminate()
     second = installation.start(**QUICK)
     eventually(lambda: all(rotation(installation, name).startswith("Dropped") for name in old), say=installation.tell)
     for name, before in old.items():
@@ -103,8 +103,10 @@ def swap(installation, mine, others):
     (one, field), (other, other_field) = mine, others
     paths = [f"{SECRETS.format(installation.tokens)}/{installation.token(*who).name}" for who in (one, other)]
     values = [installation.kube.get(path)["data"][name] for path, name in zip(paths, (field, other_field), strict=True)]
-    for path, name, value in zip(paths, (field, other_field), reversed(values), strict=True):
-        installation.kube.patch(path, {"data": {name: value}})
+    changes = {path: {"data": {}} for path in paths}
+    changes[paths[0]]["data"][field], changes[paths[1]]["data"][other_field] = reversed(values)
+    for path, change in changes.items():
+        installation.kube.patch(path, change)
 
 
 SWAPPED = {
@@ -116,16 +118,14 @@ SWAPPED = {
 
 def test_ciphertexts_that_were_exchanged_are_refused_and_connecting_again_heals(installation, provider):
     provider.control.lifetimes(accessToken=3600)
-    controller = installation.start()
+    installation.start()
     installation.app()
     installation.app("other", client="other")
     for mine, others in SWAPPED.values():
         for who in {mine[0], others[0]}:
             installation.connect(*who)
         requests = provider.control.stats()
-        controller.terminate()
         swap(installation, mine, others)
-        controller = installation.start()
         for who in {mine[0], others[0]}:
             installation.until(*who, lambda status: "UndecipherableToken" in str(status) or "moved here" in str(status))
         assert provider.control.stats() == requests
@@ -165,12 +165,12 @@ def test_a_lost_ring_is_restored_from_the_backup(installation, page):
     assert active(installation, "alice")["reason"] == "Active"
 
 
-def test_a_loss_that_is_accepted_asks_to_authorize_again(installation, provider, page):
-    provider.control.lifetimes(accessToken=5)
+def test_a_loss_that_is_accepted_asks_to_authorize_again(installation, page):
     installation.start()
     installation.app()
     installation.connect("alice")
     lose(installation, "refresh")
+    installation.kube.patch(ring_secret(installation, "access"), {"data": None})
     waiting = installation.start(active=None)
     command = "kubectl -n cube-oauth create secret generic"
     said = f"{command.replace('-n cube-oauth', f'-n {installation.system}')} co-keys-refresh"
@@ -221,8 +221,9 @@ def forms(secret: bytes) -> set[bytes]:
 
 def dump(cluster) -> bytes:
     """All that etcd has on disk: its database with every revision that is kept, and its log."""
-    folder = cluster.folder / "etcd"
-    return b"\n".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
+    files = [path for path in sorted((cluster.work / "data" / "etcd").rglob("*")) if path.is_file()]
+    assert {path.suffix for path in files} >= {"", ".wal"}
+    return b"\n".join(path.read_bytes() for path in files)
 
 
 def there(secrets, dumped) -> set[str]:
@@ -253,9 +254,9 @@ def test_etcd_holds_no_token_and_with_mounted_rings_no_key(installation, provide
     secrets |= {f"code {number}": code.encode() for number, code in enumerate(codes)}
     secrets |= key_bytes(rings)
     dumped = dump(installation.cluster)
-    assert there(secrets, dumped) == set()
     stored = installation.token("alice")
     assert there({"ciphertext": stored.refresh_token.encode(), "username": b"alice"}, dumped) == {"ciphertext", "username"}
+    assert there(secrets, dumped) == set()
     assert installation.kube.items(f"{SECRETS.format(installation.system)}?labelSelector=cubeoauth.dev/kind=keyring") == []
     controller.terminate()
 
