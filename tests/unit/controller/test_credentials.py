@@ -42,7 +42,7 @@ def rotation():
 
 @pytest.fixture
 def credentials(rotation):
-    inventory, ring = Inventory(), SimpleNamespace(holds=lambda _: True)
+    inventory = Inventory()
     inventory.take_app(app(refresh={"requestsPerSecond": 1000}))
     inventory.take_credential(credential(rejected=5))
     return Quiet(
@@ -51,7 +51,7 @@ def credentials(rotation):
         inventory=inventory,
         apps=SimpleNamespace(known=lambda _: True, ready=lambda _: True, not_before=lambda _: None),
         tokens=SimpleNamespace(get=lambda _: token()),
-        keys=SimpleNamespace(access=ring, refresh=ring),
+        keys=SimpleNamespace(opens=lambda _: (True, True)),
         rotation=rotation,
         revocations=None,
         budget=Budget(),
