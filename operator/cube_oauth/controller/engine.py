@@ -322,10 +322,12 @@ class Controller:
             self._refused_changed.clear()
             watching = asyncio.create_task(self._serve(stop))
             changed = asyncio.create_task(self._refused_changed.wait())
-            done, pending = await asyncio.wait([watching, changed], return_when=asyncio.FIRST_COMPLETED)
-            for task in pending:
-                task.cancel()
-            await asyncio.gather(*pending, return_exceptions=True)
+            try:
+                done, _ = await asyncio.wait([watching, changed], return_when=asyncio.FIRST_COMPLETED)
+            finally:  # also when cancelled: kopf ends in its own order, or not at all
+                for task in (watching, changed):
+                    task.cancel()
+                await asyncio.gather(watching, changed, return_exceptions=True)
             if watching in done:
                 watching.result()
 
