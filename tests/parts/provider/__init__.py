@@ -188,6 +188,10 @@ class Control:
         """Return `id`, `username`, `clientID` and the number of live `refreshTokens` of each grant."""
         return self._call("GET", "/grants")
 
+    def refresh_tokens(self) -> dict[str, Any]:
+        """Return by SHA-256 those that are `live`, those `spent` with the time (ms since 1970), and those `reused` after it."""
+        return self._call("GET", "/refresh-tokens")
+
     def revoke(self, **which: str) -> list[dict[str, Any]]:
         """End the grants with this `id`, `username` or `clientID` (all of them without any); return them."""
         return self._call("DELETE", f"/grants?{urlencode(which)}")

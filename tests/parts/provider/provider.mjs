@@ -22,6 +22,9 @@ const lifetimes = { ...config.lifetimes }; // seconds; changed by PATCH /lifetim
 // ---- storage
 
 const rows = new Map(); // "Model:id" -> {payload, endsAt}
+const spent = new Map(); // hash of a refresh token -> when it was redeemed first, in ms since 1970
+
+const hash = (token) => createHash('sha256').update(token).digest('hex');
 
 function alive(key) {
   const row = rows.get(key);
@@ -55,6 +58,7 @@ class Memory {
   async consume(id) {
     const payload = alive(this.key(id));
     if (payload) payload.consumed = Math.floor(Date.now() / 1000);
+    if (this.model === 'RefreshToken') spent.set(hash(id), performance.timeOrigin + performance.now());
   }
 
   async destroy(id) { rows.delete(this.key(id)); }
@@ -240,11 +244,13 @@ async function offlineAccess(ctx, next) {
 
 let stats;
 let redemptions; // hash of a refresh token -> how often it was redeemed
-let fault = {}; // {times, status, body, retryAfter, delayMs, loseAnswer}
+let reused; // hashes of the refresh tokens that came once more after they had been redeemed
+let fault = {}; // {times, status, body, retryAfter, delayMs, loseAnswer, cut}
 
 function resetStats() {
   stats = { issued: {}, refused: {}, injected: 0, reuseDetected: 0, redeemedTwice: 0, revoked: 0, revocationRequests: 0 };
   redemptions = new Map();
+  reused = new Set();
 }
 resetStats();
 
@@ -252,16 +258,20 @@ const count = (counts, name) => { counts[name] = (counts[name] ?? 0) + 1; };
 
 provider.on('grant.error', (ctx, error) => {
   count(stats.refused, error.error);
-  if (error.error_detail === 'refresh token already used') stats.reuseDetected += 1;
+  if (error.error_detail !== 'refresh token already used') return;
+  stats.reuseDetected += 1;
+  reused.add(hash(ctx.oidc.params.refresh_token));
 });
 provider.on('grant.revoked', () => { stats.revoked += 1; });
 provider.on('grant.success', (ctx) => {
   const { grant_type: type, refresh_token: token } = ctx.oidc.params;
   count(stats.issued, type);
   if (type !== 'refresh_token') return;
-  const hash = createHash('sha256').update(token).digest('hex');
-  redemptions.set(hash, (redemptions.get(hash) ?? 0) + 1);
-  if (redemptions.get(hash) === 2) stats.redeemedTwice += 1;
+  const key = hash(token);
+  redemptions.set(key, (redemptions.get(key) ?? 0) + 1);
+  if (redemptions.get(key) !== 2) return;
+  stats.redeemedTwice += 1;
+  reused.add(key);
 });
 
 function refuse(ctx, { status, retryAfter, body }) {
@@ -270,20 +280,41 @@ function refuse(ctx, { status, retryAfter, body }) {
   ctx.body = body ?? { error: 'temporarily_unavailable' };
 }
 
+// What is broken about this request: what the request itself asks for (X-Fault, as JSON), else what PUT /fault set.
+function currentFault(ctx) {
+  if (ctx.path !== '/token') return undefined;
+  if (ctx.get('x-fault')) return JSON.parse(ctx.get('x-fault'));
+  if (!fault.times) return undefined;
+  fault.times -= 1;
+  return fault;
+}
+
+function hangUp(ctx) {
+  ctx.respond = false;
+  ctx.req.socket.destroy();
+}
+
 async function faults(ctx, next) {
   if (ctx.path === '/token/revocation') stats.revocationRequests += 1;
-  if (ctx.path !== '/token' || !fault.times) return next();
-  const current = fault;
-  current.times -= 1;
+  const current = currentFault(ctx);
+  if (!current) return next();
   stats.injected += 1;
   if (current.delayMs) await sleep(current.delayMs);
+  if (current.cut) return hangUp(ctx);
   if (current.status) return refuse(ctx, current);
   await next();
-  if (current.loseAnswer) { // the provider has rotated, the client never hears of it
-    ctx.respond = false;
-    ctx.req.socket.destroy();
-  }
+  if (current.loseAnswer) hangUp(ctx); // the provider has rotated, the client never hears of it
   return undefined;
+}
+
+// Refresh tokens by their SHA-256: those that work, when the others were redeemed (ms since 1970), and which of these came again.
+function refreshTokens() {
+  const live = entriesOf('RefreshToken').filter(([, token]) => !token.consumed && alive(`Grant:${token.grantId}`));
+  return {
+    live: live.map(([key]) => hash(key.slice('RefreshToken:'.length))),
+    spent: Object.fromEntries(spent),
+    reused: [...reused],
+  };
 }
 
 const grants = () => entriesOf('Grant').map(([, { jti, accountId, clientId }]) => ({
@@ -309,6 +340,7 @@ const control = {
   'PUT /fault': (url, body) => { fault = body; return fault; },
   'DELETE /fault': () => { fault = {}; return fault; },
   'GET /grants': () => grants(),
+  'GET /refresh-tokens': () => refreshTokens(),
   'DELETE /grants': (url) => revoke(url.searchParams),
   'PATCH /lifetimes': (url, body) => Object.assign(lifetimes, body),
 };
