@@ -9,7 +9,7 @@ CHART := charts/cube-oauth-operator
 HELM = $$($(RUN) -m tests.cluster build helm | tail -n 1 | sed 's/^helm *//')
 VALUES ?= examples/values.yaml
 
-.PHONY: help setup demo demo-down test test-fast test-cube bench lint format crds reference lock image manifests hooks clean
+.PHONY: help setup demo demo-down test test-fast test-cube bench survive lint format crds reference lock image manifests hooks clean
 
 help:  ## Show what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ test-cube: setup  ## The hook's tests in another Cube: VERSION=1.6, 1.5 or 1.3 (
 
 bench: setup  ## Measure; the last lines are for machines: bench <name> <value> <limit> ok|short
 	@$(RUN) -m tests.bench
+
+survive: setup  ## Kill, pause and refuse a controller at every await of 2,000 refreshes; a table of what was lost (15 min)
+	@$(RUN) -m tests.survival
 
 lint: setup  ## Formatting, lint, types and the import contracts
 	@$(VENV)/bin/ruff format --check operator tests
