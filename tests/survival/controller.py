@@ -46,11 +46,9 @@ PROVIDER_FAULTS = {
     "served after 3 s": {"delayMs": 3_000},
     "connection cut, not served": {"cut": True},
     "served, answer lost": {"loseAnswer": True},
-    "served after 12 s, unheard": {"delayMs": 12_000},
+    "silent for 12 s, not served": {"delayMs": 12_000},
 }
 UNREACHABLE = "no connection"
-LOSING = ("served, answer lost", "served after 12 s, unheard")
-"""What no client can survive: the provider has redeemed, and nobody was told."""
 
 
 @dataclass
