@@ -32,7 +32,7 @@ test-cube: setup  ## The hook's tests in another Cube: VERSION=1.6, 1.5 or 1.3 (
 bench: setup  ## Measure; the last lines are for machines: bench <name> <value> <limit> ok|short
 	@$(RUN) -m tests.bench
 
-survive: setup  ## Kill, pause and refuse a controller at every await of 2,000 refreshes; a table of what was lost (15 min)
+survive: setup  ## Kill, pause and refuse a controller at every await of 2,000 refreshes; a table of what was lost (20 min)
 	@$(RUN) -m tests.survival
 
 lint: setup  ## Formatting, lint, types and the import contracts
