@@ -180,6 +180,8 @@ class Api:
         answer = _parsed(raw, what)
         if response.status >= 400:  # noqa: PLR2004
             raise KubeError(response.status, str(answer.get("reason") or "refused"), what)
+        if not answer:  # it may have been done all the same, as when the connection broke
+            raise KubeError(0, "the answer holds no object: is something between us and the API server?", what)
         return answer
 
     async def lines(self, path: str, query: dict[str, str], read_timeout: float) -> AsyncIterator[Object]:

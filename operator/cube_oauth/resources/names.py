@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 
 GROUP = "cubeoauth.dev"
 VERSION = "v1alpha1"
@@ -48,8 +47,6 @@ REVOCATION_SECRET_TYPE = f"{GROUP}/revocation"
 
 RESOLVER_AUDIENCE = "broker.cubeoauth.dev"
 """The audience of the sidecar's projected service-account token (TokenReview checks it)."""
-
-_LABEL_SAFE = re.compile(r"[^a-z0-9-]+")
 
 
 def digest(*parts: str) -> str:

@@ -32,7 +32,7 @@ from cube_oauth.resources.oauthapp import ClientAuthentication, SecretKeyReferen
 
 _NOT_TRACKED: list[dict[str, Any]] = [{}]
 """Stops the API server's book-keeping of who owns which field (Kubernetes, "Server-Side Apply", "Clearing managedFields"): nobody
-else writes a token Secret, each is written twice for one refresh, and it cost a quarter of these writes."""
+else writes a token Secret, each is written twice for one refresh, and it cost a fifth of these writes."""
 
 
 class Reference(Model):
