@@ -32,7 +32,7 @@ def rights(installation):
             rule("", ["secrets"], ["get"], ("trino-client",)),
             rule("events.k8s.io", ["events"], ["create"]),
             rule("", ["pods"], ["list"]),
-            rule("apps", ["deployments"], ["list"]),
+            rule("apps", ["deployments", "statefulsets", "daemonsets"], ["list"]),
             rule("apps", ["replicasets"], ["get"]),
         ],
         None: [rule("admissionregistration.k8s.io", ["mutatingwebhookconfigurations"], ["get", "patch"], (installation.system,))],

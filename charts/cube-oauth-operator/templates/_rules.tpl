@@ -24,8 +24,8 @@
   resources: [pods]
   verbs: [list]
 - apiGroups: [apps]
-  resources: [deployments]
-  verbs: [list]
+  resources: [deployments, statefulsets, daemonsets]
+  verbs: [list{{ if .Values.restarts.enabled }}, patch{{ end }}]  # a ValidatingAdmissionPolicy says what may be patched
 - apiGroups: [apps]
   resources: [replicasets]
   verbs: [get]

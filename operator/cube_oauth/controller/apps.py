@@ -33,7 +33,7 @@ from cube_oauth.resources.meta import Condition, settle
 from cube_oauth.resources.oauthapp import ClientAuthentication, OAuthApp, OAuthAppStatus, SecretKeyReference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from pydantic import SecretStr
 
@@ -57,6 +57,10 @@ FIRST_PAUSE, LONGEST_PAUSE = 30.0, 600.0
 
 PROVIDER_AVAILABLE = "ProviderAvailable"
 """The condition that is there, as False, while a provider is in trouble."""
+
+SIDECARS_CURRENT = "SidecarsCurrent"
+"""The condition that is there, as False, while pods that resolve the app's credentials have an old sidecar."""
+OUTDATED_SIDECAR = "OutdatedSidecar"
 
 TROUBLE = 3
 """So many requests in a row must fail before it is said at the app: a single one is no news."""
@@ -144,6 +148,9 @@ class Apps:
         self._troubles: dict[Key, tuple[int, Problem]] = {}
         self._clients: OrderedDict[ClientKey, Client] = OrderedDict()
         self._tried: dict[Key, Condition] = {}
+        self._old_sidecars: dict[Key, str] = {}
+        self._sidecars_seen: set[str | None] = set()
+        """The namespaces that were looked at (None: all of them); of the others the status says what was known."""
         self._started = clock.now()
 
     # ---- questions
@@ -265,6 +272,17 @@ class Apps:
         self._tried[key] = outcome
         self._schedule(key, None)
 
+    def sidecars(self, namespace: str | None, old: Mapping[Key, str]) -> None:
+        """Whose pods have old sidecars, in a namespace that was looked at (None: in all), with a sentence for each app."""
+        self._sidecars_seen.add(namespace)
+        before = {key: text for key, text in self._old_sidecars.items() if namespace in (None, key[0])}
+        for key in before.keys() - old.keys():
+            del self._old_sidecars[key]
+        self._old_sidecars.update(old)
+        for key, app in self._inventory.apps.items():
+            if namespace in (None, key[0]) and old.get(key) != _message(app, SIDECARS_CURRENT):
+                self._schedule(key, None)
+
     # ---- reconciling
 
     async def reconcile(self, key: Key) -> datetime | None:
@@ -373,7 +391,7 @@ class Apps:
             authorization_parameters=dict(endpoints.authorization_parameters) or None if endpoints else None,
             credentials=self._inventory.counts(key),
             conditions=(
-                *settle((ready, *self._trouble(key, app)), app.status.conditions, self._clock.now()),
+                *settle((ready, *self._trouble(key, app), *self._sidecars(key, app)), app.status.conditions, self._clock.now()),
                 *self._last_trial(key, app),
             ),
         )
@@ -396,9 +414,30 @@ class Apps:
             ),
         )
 
+    def _sidecars(self, key: Key, app: OAuthApp) -> tuple[Condition, ...]:
+        message = self._old_sidecars.get(key)
+        if not self._sidecars_seen & {None, key[0]}:
+            message = _message(app, SIDECARS_CURRENT)
+        if message is None:
+            return ()
+        return (
+            Condition(
+                type=SIDECARS_CURRENT,
+                status="False",
+                reason=OUTDATED_SIDECAR,
+                message=message,
+                observed_generation=app.metadata.generation,
+            ),
+        )
+
     def _last_trial(self, key: Key, app: OAuthApp) -> tuple[Condition, ...]:
         known = self._tried.get(key) or next((one for one in app.status.conditions if one.type == TRIED), None)
         return (known,) if known else ()
+
+
+def _message(app: OAuthApp, kind: str) -> str | None:
+    """What a condition of the app says; None when it is not there."""
+    return next((one.message for one in app.status.conditions if one.type == kind), None)
 
 
 def _version(app: OAuthApp) -> tuple[str, int]:

@@ -26,6 +26,7 @@ from cube_oauth.controller.keyrings import Keyrings
 from cube_oauth.controller.metrics import Known
 from cube_oauth.controller.orphans import Orphans
 from cube_oauth.controller.queue import Queue
+from cube_oauth.controller.restarts import Restarts
 from cube_oauth.controller.revoke import Revocations
 from cube_oauth.controller.rotation import Rotation
 from cube_oauth.controller.sidecars import Sidecars
@@ -90,7 +91,6 @@ class Controller:
         backoff = Backoff()
         self._events = events = Events(api, settings.identity, clock, dropped=metrics.events_dropped.inc)
         self._certificates = Certificates(api, settings, clock)
-        self._sidecars = Sidecars(api, settings, events, metrics)
         self._tokens = tokens = TokenStore(api, installation.token_namespace, self._token_changed)
         self._apps = apps = Apps(
             api,
@@ -102,6 +102,8 @@ class Controller:
             schedule=self._look_at_app,
             changed=self._app_changed,
         )
+        self.restarts = Restarts(api, events, enabled=settings.restarts)
+        self._sidecars = Sidecars(api, settings, inventory, self.restarts, events, metrics, found=apps.sidecars)
         calls = Calls(apps, budget, metrics, clock)
         self._revocations = revocations = Revocations(
             api,
@@ -309,11 +311,15 @@ class Controller:
             self._revocations.mirror.run(),
             self._events.run(),
             self._certificates.run(),
-            self._sidecars.run(),
+            self._look_at_sidecars(),
             self._keyrings.run(),
             self._resync(),
             self._watch(stop),
         ]
+
+    async def _look_at_sidecars(self) -> None:
+        await self.synced.wait()  # it speaks of the OAuthApps that are known
+        await self._sidecars.run()
 
     async def _watch(self, stop: asyncio.Event) -> None:
         """Watch what may be watched; anew when that has changed, because kopf gives up a namespace that it may not list."""

@@ -43,9 +43,9 @@ class Events:
         self._waiting: asyncio.Queue[Object] = asyncio.Queue(WAITING)
         self._told: OrderedDict[tuple[str, str], datetime] = OrderedDict()
 
-    def normal(self, kind: str, meta: ObjectMeta, reason: str, note: str) -> None:
+    def normal(self, kind: str, meta: ObjectMeta, reason: str, note: str, *, api_version: str = API_VERSION) -> None:
         """Something went as it should."""
-        self._post("Normal", kind, meta, reason, note)
+        self._post("Normal", kind, meta, reason, note, api_version)
 
     def warning(self, kind: str, meta: ObjectMeta, reason: str, note: str, *, api_version: str = API_VERSION) -> None:
         """Something that a person may want to act upon."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter as Counts
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -80,11 +81,13 @@ class Metrics:
         self.leader = Gauge(f"{PREFIX}_leader", "1 in the process that is active.", registry=registry)
         self.leader.set(0)
 
-    def count_outdated_sidecars(self, namespaces: Iterable[str]) -> None:
-        """Each pod's namespace."""
-        self._outdated.clear()
-        for namespace in namespaces:
-            self._outdated.labels(namespace).inc()
+    def count_outdated_sidecars(self, looked_at: str | None, namespaces: Iterable[str]) -> None:
+        """Each pod's namespace, of the one that was looked at (None: of all)."""
+        counted = Counts(namespaces)
+        if looked_at is None:
+            self._outdated.clear()
+        for namespace in counted.keys() | ({looked_at} if looked_at else set()):
+            self._outdated.labels(namespace).set(counted[namespace])
 
     def watch(self, known: Callable[[], Known]) -> None:
         """Report this from now on, asked for at each scrape."""

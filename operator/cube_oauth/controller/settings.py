@@ -33,6 +33,8 @@ class Settings:
     extra_ca_file: Path | None = None
     sidecar_image: str | None = None
     """What new sidecars are made of, to find old ones; None: nobody looks."""
+    restarts: bool = False
+    """Whether workloads that ask for it by their annotation may be restarted."""
     keys_dir: Path | None = None
     """Where the key rings are files from outside; None: the controller keeps them in Secrets."""
     keys_announce: timedelta = timedelta(minutes=5)
@@ -55,6 +57,7 @@ class Settings:
             allowed_addresses=tuple(_network(text) for text in env.words("ALLOWED_ADDRESSES")),
             extra_ca_file=Path(ca_file) if ca_file else None,
             sidecar_image=env.optional("SIDECAR_IMAGE"),
+            restarts=env.optional("RESTARTS") == "true",
             keys_dir=Path(keys_dir) if keys_dir else None,
             keys_announce=timedelta(seconds=max(1, env.number("KEYS_ANNOUNCE_SECONDS", 300))),
             keys_rotate_after=timedelta(days=days) if days > 0 else None,

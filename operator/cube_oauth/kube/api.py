@@ -51,6 +51,8 @@ NAMESPACES = Resource("/api/v1", "namespaces")
 EVENTS = Resource("/apis/events.k8s.io/v1", "events")
 PODS = Resource("/api/v1", "pods")
 DEPLOYMENTS = Resource("/apis/apps/v1", "deployments")
+STATEFUL_SETS = Resource("/apis/apps/v1", "statefulsets")
+DAEMON_SETS = Resource("/apis/apps/v1", "daemonsets")
 REPLICA_SETS = Resource("/apis/apps/v1", "replicasets")
 LEASES = Resource("/apis/coordination.k8s.io/v1", "leases")
 TOKEN_REVIEWS = Resource("/apis/authentication.k8s.io/v1", "tokenreviews")
@@ -133,12 +135,20 @@ class Api:
         )
 
     async def merge(
-        self, resource: Resource, name: str, body: Object, namespace: str | None = None, subresource: str | None = None
+        self,
+        resource: Resource,
+        name: str,
+        body: Object,
+        namespace: str | None = None,
+        subresource: str | None = None,
+        *,
+        field_manager: str | None = None,
     ) -> Object:
-        """A JSON merge patch (RFC 7386)."""
+        """A JSON merge patch (RFC 7386). With ``metadata.uid`` in it, only to that very object."""
         return await self.request(
             "PATCH",
             resource.path(namespace, name, subresource),
+            query={"fieldManager": field_manager} if field_manager else None,
             body=body,
             content_type="application/merge-patch+json",
         )

@@ -33,6 +33,12 @@ HEALTH_PORT_ANNOTATION = f"{GROUP}/health-port"
 INJECTED_ANNOTATION = f"{GROUP}/injected"
 """Written by the injector: the contract's version and the sidecar's image, so that old sidecars can be found."""
 
+# --- annotations on a workload
+RESTART_ANNOTATION = f"{GROUP}/restart-when-outdated"
+"""By a workload's owner, ``"true"``: restart it when its pods have an old sidecar, or the service account of before."""
+RESTARTED_PREFIX = f"restarted.{GROUP}"
+"""By the controller, in the pod template: what it was restarted for, and for which version of that."""
+
 # --- annotations on a key ring's Secret
 ROTATE_ANNOTATION = f"{GROUP}/rotate"
 """By an administrator, with any value: replace the key. Removed by the write that begins with it."""

@@ -160,3 +160,42 @@ async def test_not_more_former_clients_are_remembered_than_needed(bench):
         )
         await bench.apps.client(KEY)
     assert len(bench.apps._clients) <= FORMER
+
+
+async def test_old_sidecars_are_said_at_the_app_until_there_are_none(bench):
+    assert "SidecarsCurrent" not in await bench.look()
+    bench.calls.clear()
+    bench.apps.sidecars("team", {KEY: "Old."})
+    assert bench.calls == ["look"]
+    assert (await bench.look())["SidecarsCurrent"] == ("False", "OutdatedSidecar")
+    bench.apps.sidecars("team", {KEY: "Old."})
+    bench.apps.sidecars("another", {})
+    assert bench.calls == ["look"], "the same again is no news"
+    bench.apps.sidecars(None, {})
+    assert "SidecarsCurrent" not in await bench.look()
+
+
+async def test_a_controller_that_has_not_looked_yet_leaves_what_the_status_says_of_sidecars(bench):
+    bench.apps.sidecars("team", {KEY: "Old."})
+    await bench.look()
+    after_a_restart = Apps(
+        bench.api,
+        bench.apps._installation,
+        bench.inventory,
+        None,
+        bench.events,
+        bench.clock,
+        schedule=lambda key, when: bench.calls.append("look"),
+        changed=lambda key: None,
+    )
+    writes = len(bench.api.writes)
+    await after_a_restart.reconcile(KEY)
+    assert len(bench.api.writes) == writes
+    bench.calls.clear()
+    after_a_restart.sidecars("team", {KEY: "Old."})
+    assert bench.calls == []
+    await after_a_restart.reconcile(KEY)
+    assert len(bench.api.writes) == writes
+    after_a_restart.sidecars("team", {})
+    await after_a_restart.reconcile(KEY)
+    assert len(bench.api.writes) == writes + 1

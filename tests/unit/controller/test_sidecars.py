@@ -2,7 +2,7 @@
 
 import pytest
 
-from cube_oauth.controller.sidecars import misplaced, outdated
+from cube_oauth.controller.sidecars import Stale, misplaced, outdated, said
 from cube_oauth.injection.layout import mark
 from cube_oauth.resources.names import INJECT_LABEL, INJECTED_ANNOTATION
 
@@ -44,3 +44,39 @@ def test_what_is_outdated(what, found, old):
 def test_where_the_label_is_misplaced(what, metadata, wrong):
     deployment = {"metadata": {"name": "cube", "labels": {INJECT_LABEL: "true"}}, "spec": {"template": {"metadata": metadata}}}
     assert misplaced([deployment]) == ([deployment] if wrong else [])
+
+
+def stale(name="cube", kind="Deployment", workload=None, *pods):
+    owner = {"apiVersion": "apps/v1", "kind": kind, "namespace": "team", "name": name, "uid": f"uid-{name}"}
+    return Stale(owner, pods or (pod(),), workload)
+
+
+def template(annotations=None):
+    return {"spec": {"template": {"metadata": {"annotations": annotations}}}}
+
+
+@pytest.mark.parametrize(
+    ("what", "found", "remedy"),
+    [
+        ("a Deployment", stale(workload=template()), "kubectl rollout restart deployment/cube -n team"),
+        ("injected in a pipeline", stale(workload=template({INJECTED_ANNOTATION: OLD})), "inject its manifest anew"),
+        ("a Job", stale(kind="Job"), "made anew, which kubectl does not do for a Job"),
+        ("a pod of its own", stale(kind="Pod"), "made anew, which kubectl does not do for a Pod"),
+    ],
+)
+def test_what_brings_a_workload_up_to_date(what, found, remedy):
+    assert remedy in found.remedy
+
+
+def test_a_workload_serves_the_oauth_apps_that_its_pods_are_narrowed_to():
+    narrowed = pod()
+    narrowed["metadata"]["annotations"]["cubeoauth.dev/apps"] = "sales, trino"
+    assert [stale("a", "Deployment", None, narrowed).serves(app) for app in ("trino", "other")] == [True, False]
+    assert stale().serves("other")
+
+
+def test_the_sentence_names_workloads_and_no_pods_so_that_it_changes_seldom():
+    two = [stale("b"), stale("a", "StatefulSet", None, pod(), pod())]
+    assert said(two, NEW) == said(list(reversed([stale("b"), stale("a", "StatefulSet")])), NEW)
+    assert "runs in pods of Deployment b, StatefulSet a; events" in said(two, NEW)
+    assert "Deployment 4 and 2 more;" in said([stale(str(number)) for number in range(7)], NEW)
