@@ -301,8 +301,15 @@ BY_CODE: Mapping[str, Reason] = {
     "too_many_requests": RATE_LIMITED,
     "internal_error": PROVIDER_UNAVAILABLE,
     "internal_failure": PROVIDER_UNAVAILABLE,
+    "not_allowed": ACCESS_DENIED,  # Keycloak: this person may not have an offline token
 }
 """By the ``error`` of the answer."""
+
+BY_CODE_AND_STATUS: Mapping[tuple[str, int], Reason] = {
+    # Keycloak says so of a wrong secret; a client without the right is a 400 (RFC 6749, section 5.2)
+    ("unauthorized_client", 401): INVALID_CLIENT,
+}
+"""By the ``error`` and the HTTP status, where the code alone says the wrong thing."""
 
 BY_DESCRIPTION: Mapping[tuple[str, str], Reason] = {
     # Databricks (its own SDK tells it by the description, too)
@@ -338,11 +345,9 @@ def sort(status: int, code: str | None, description: str | None = None) -> Reaso
         return RATE_LIMITED
     if status >= _SERVER_ERROR:
         return PROVIDER_UNAVAILABLE
-    by_description = BY_DESCRIPTION.get((code or "", (description or "").strip().rstrip(".").lower()))
-    known = by_description or BY_CODE.get(code or "")
-    if known:
-        return known
-    return _by_status(status)
+    code = code or ""
+    by_description = BY_DESCRIPTION.get((code, (description or "").strip().rstrip(".").lower()))
+    return by_description or BY_CODE_AND_STATUS.get((code, status)) or BY_CODE.get(code) or _by_status(status)
 
 
 def _by_status(status: int) -> Reason:

@@ -83,6 +83,10 @@ def _sorting() -> str:
         (f"`error` {_code(code)} with the description “{description}”", _code(reason.word))
         for (code, description), reason in errors.BY_DESCRIPTION.items()
     ]
+    described += [
+        (f"`error` {_code(code)} with the status {status}", _code(reason.word))
+        for (code, status), reason in errors.BY_CODE_AND_STATUS.items()
+    ]
     rows = [
         ("status 429", _code(errors.RATE_LIMITED.word)),
         ("status 5xx", _code(errors.PROVIDER_UNAVAILABLE.word)),

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from cube_oauth.providers.errors import BY_CODE, BY_DESCRIPTION, BY_STATUS, REASONS, Kind, sort
+from cube_oauth.providers.errors import BY_CODE, BY_CODE_AND_STATUS, BY_DESCRIPTION, BY_STATUS, REASONS, Kind, sort
 
 SORTED = {
     "a dead refresh token is the user's": (400, "invalid_grant", None, "InvalidGrant", Kind.USER),
@@ -16,6 +16,8 @@ SORTED = {
     "a wrong client secret with 400": (400, "invalid_client", None, "InvalidClient", Kind.APP),
     "a wrong client secret without a body": (401, None, None, "InvalidClient", Kind.APP),
     "a client without the right": (400, "unauthorized_client", None, "UnauthorizedClient", Kind.APP),
+    "a wrong secret at Keycloak": (401, "unauthorized_client", "Invalid client credentials", "InvalidClient", Kind.APP),
+    "a person who may not have an offline token at Keycloak": (400, "not_allowed", None, "AccessDenied", Kind.USER),
     "a grant type that is not known": (400, "unsupported_grant_type", None, "UnsupportedGrantType", Kind.APP),
     "a scope that is not granted": (400, "invalid_scope", None, "InvalidScope", Kind.APP),
     "any other malformed request": (400, "invalid_request", "whatever", "InvalidRequest", Kind.APP),
@@ -46,7 +48,7 @@ def test_reasons_are_unique_camel_case_words_with_a_sentence():
 
 
 def test_the_tables_lead_only_to_listed_reasons():
-    for table in (BY_CODE, BY_DESCRIPTION, BY_STATUS):
+    for table in (BY_CODE, BY_CODE_AND_STATUS, BY_DESCRIPTION, BY_STATUS):
         assert set(table.values()) <= set(REASONS)
 
 
