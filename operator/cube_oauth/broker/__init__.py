@@ -53,7 +53,7 @@ class Broker:
         self._ring = access.ring
         self._metrics = Metrics()
         self._changes = Changes()
-        self._world = World(kube, settings.installation, self._changes.changed)
+        self._world = World(kube, settings.installation, self._changes.changed, self._changes.account_changed)
         self._demand = Demand(kube)
         service = Service(self._world, access, self._demand, self._metrics)
         self._api = Api(service, Reviewer(kube), self._changes, certificate, self._metrics)
@@ -97,6 +97,8 @@ class Broker:
         """A rotation is no news; a key that came or went is, to those whose tokens it opens."""
         before, self._ring = self._ring, self._access.ring
         self._world.tell_of(lambda token: opens(before, token) != opens(self._ring, token))
+        if before.kids != self._ring.kids:
+            self._world.tell_of_accounts()
 
 
 async def _first(tasks: list[asyncio.Task[None]], stop: asyncio.Event) -> None:

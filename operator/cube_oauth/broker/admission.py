@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cube_oauth.injection.facts import App
 from cube_oauth.injection.inject import Injection, inject
-from cube_oauth.providers.endpoints import data_source_of
+from cube_oauth.providers.endpoints import account_env, data_source_of
 
 if TYPE_CHECKING:
     from cube_oauth.broker.files import Certificate
@@ -35,7 +35,7 @@ class Admission:
         """What to change in a pod, or why it must not be created. Raises NotReadyError. A dry run is told to nobody."""
         if not self.world.synced:
             raise NotReadyError("the broker has not read the cluster yet; try again")
-        apps = [App.of(app, data_source_of(app)) for app in self.world.apps(namespace)]
+        apps = [App.of(app, data_source_of(app), account_env(app)) for app in self.world.apps(namespace)]
         injection = inject(pod, replace(self.settings, ca=self.certificate.ca), apps)
         self.metrics.admissions.labels(injection.reason).inc()
         if not dry_run:

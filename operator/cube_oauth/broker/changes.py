@@ -16,6 +16,8 @@ MAX_WAITING = 256
 HEARTBEAT_SECONDS = 5.0
 HEARTBEAT: Message = {"type": "heartbeat"}
 EVERYBODY: Message = {"type": "changed"}
+ENVIRONMENT: Message = {"type": "env"}
+"""Service accounts changed. Their values are added when the line is sent: so the newest are, and none waits here."""
 
 
 class Stream:
@@ -31,8 +33,9 @@ class Stream:
         """Send this next."""
         if len(self._waiting) >= MAX_WAITING:
             kept = [waiting for waiting in self._waiting if waiting["type"] == "ca"][-1:]
+            environment = [ENVIRONMENT] if ENVIRONMENT in self._waiting else []
             self._waiting.clear()
-            self._waiting.extend((*kept, EVERYBODY))
+            self._waiting.extend((*kept, EVERYBODY, *environment))
         if message not in self._waiting:
             self._waiting.append(message)
         self._news.set()
@@ -84,6 +87,12 @@ class Changes:
         for stream in self._streams:
             if stream.namespace == namespace:
                 stream.put(message)
+
+    def account_changed(self, namespace: str) -> None:
+        """A service account of the namespace."""
+        for stream in self._streams:
+            if stream.namespace == namespace:
+                stream.put(ENVIRONMENT)
 
     def everywhere(self, message: Message) -> None:
         """To every resolver."""

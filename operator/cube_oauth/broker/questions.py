@@ -45,14 +45,14 @@ class Question:
     def read(cls, body: Any) -> Self:
         """From the request's JSON. Raises Refusal."""
         if isinstance(body, dict) and body.get("caller", ...) is None:
-            return cls(None, _apps(body.get("apps")))
+            return cls(None, apps_of(body.get("apps")))
         caller = body.get("caller") if isinstance(body, dict) else None
         if not isinstance(caller, dict) or not isinstance(caller.get("username"), str):
             raise bad_request("caller.username must be a string")
         if problem := username_problem(caller["username"]):
             raise bad_request(f"caller.username cannot name a person: {problem}")
         _check_assertion(caller["username"], _optional(caller, "issuer"), _optional(caller, "assertion"))
-        return cls(caller["username"], _apps(body.get("apps")))
+        return cls(caller["username"], apps_of(body.get("apps")))
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ def _optional(caller: dict[str, Any], name: str) -> str | None:
     return value
 
 
-def _apps(value: Any) -> frozenset[str] | None:
+def apps_of(value: Any) -> frozenset[str] | None:
+    """The names in a list; None when there are none, which means all. Raises Refusal."""
     if value is None:
         return None
     if not isinstance(value, list) or len(value) > MAX_APPS or not all(isinstance(name, str) for name in value):

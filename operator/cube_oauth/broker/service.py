@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cube_oauth.broker.answer import Entry, behind, entries
+from cube_oauth.broker.environment import unopened, variables
 from cube_oauth.broker.questions import Question, Refusal, Rejection
 
 if TYPE_CHECKING:
@@ -77,6 +78,20 @@ class Service:
         if entry and entry.record and entry.record.revision == rejection.revision and entry.found.credential:
             await self._forced_refresh(entry.found.credential, rejection.revision)
         return await self.resolve(workload, question)
+
+    def environment(self, workload: Workload, apps: frozenset[str] | None) -> dict[str, str | None]:
+        """The variables that service accounts fill in this pod: value by name, or None for one that was withdrawn.
+
+        What is not known here (yet) is not in it: it stays as it is in the pod.
+        """
+        accounts = self._world.accounts(workload, apps)
+        if any(unopened(account, self._access.ring) for account in accounts):
+            self._access.look()
+        found: dict[str, str | None] = {}
+        for account in accounts:
+            for name, value in variables(account, self._access.ring).items():
+                found.setdefault(name, value)
+        return found
 
     def _decided(self, workload: Workload, question: Question) -> dict[str, Entry]:
         self.check(workload)

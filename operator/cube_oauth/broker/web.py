@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from cube_oauth.broker.questions import Question, Refusal, Rejection, bad_request
+from cube_oauth.broker.changes import ENVIRONMENT
+from cube_oauth.broker.questions import Question, Refusal, Rejection, apps_of, bad_request
 from cube_oauth.kube.api import KubeError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from cube_oauth.broker.callers import Reviewer, Workload
-    from cube_oauth.broker.changes import Changes
+    from cube_oauth.broker.changes import Changes, Message, Stream
     from cube_oauth.broker.files import Certificate
     from cube_oauth.broker.metrics import Metrics
     from cube_oauth.broker.service import Service
@@ -85,15 +86,27 @@ class Api:
         workload = await self._workload(request)
         self._service.check(workload)
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"})
+        apps = apps_of([word for word in request.query.get("apps", "").split(",") if word])
         with self._changes.stream(workload.namespace) as stream, self._metrics.streams.track_inprogress():
             await response.prepare(request)
             await _write(response, {"type": "hello", "ca": self._certificate.ca})
+            stream.put(ENVIRONMENT)
             try:
-                async for message in stream.messages():
-                    await _write(response, message)
+                async for line in self._lines(stream, workload, apps):
+                    await _write(response, line)
             except ConnectionError:
                 pass  # the resolver has gone
         return response
+
+    async def _lines(self, stream: Stream, workload: Workload, apps: frozenset[str] | None) -> AsyncIterator[Message]:
+        """What waits in a stream; service accounts as they are now, if that is not what was sent before."""
+        sent: dict[str, str | None] = {}
+        async for message in stream.messages():
+            if message is not ENVIRONMENT:
+                yield message
+            elif (values := self._service.environment(workload, apps)) != sent:
+                sent = values
+                yield {**message, "values": values}
 
     async def _workload(self, request: web.Request) -> Workload:
         header = request.headers.get("Authorization", "")

@@ -10,7 +10,8 @@ from cube_oauth.broker.answer import Found, counting, may_resolve, oldest_first
 from cube_oauth.kube.api import OAUTH_APPS, SECRETS, USER_CREDENTIALS
 from cube_oauth.kube.watch import Key, Mirror
 from cube_oauth.providers.endpoints import data_source_of
-from cube_oauth.resources.names import KIND_LABEL, token_secret_name
+from cube_oauth.resources.accounts import AccountSecret
+from cube_oauth.resources.names import KIND_LABEL, account_secret_name, token_secret_name
 from cube_oauth.resources.oauthapp import OAuthApp
 from cube_oauth.resources.secrets import TokenRecord, TokenSecret
 from cube_oauth.resources.usercredential import UserCredential
@@ -35,11 +36,15 @@ class Listener(Protocol):
 
 
 class World:
-    """Everything that answers are made of. Only changes that decide about an answer are told to ``listener``."""
+    """Everything that answers are made of. Only changes that decide about an answer are told to ``listener``.
 
-    def __init__(self, api: Api, installation: Installation, listener: Listener) -> None:
+    ``accounts(namespace)`` is told when a service account of this namespace changed.
+    """
+
+    def __init__(self, api: Api, installation: Installation, listener: Listener, accounts: Callable[[str], object]) -> None:
         self._installation = installation
         self._listener = listener
+        self._account_listener = accounts
         self._apps: dict[str, dict[str, OAuthApp]] = {}
         self._people: dict[tuple[str, str], dict[str, UserCredential]] = {}
         self._tokens = Mirror(
@@ -50,8 +55,16 @@ class World:
             label_selector=f"{KIND_LABEL}=token",
             changed=self._token_changed,
         )
+        self._accounts = Mirror(
+            api,
+            SECRETS,
+            AccountSecret.from_kubernetes,
+            namespace=installation.token_namespace,
+            label_selector=f"{KIND_LABEL}=account",
+            changed=self._account_changed,
+        )
         self._waiting: dict[str, set[asyncio.Event]] = {}
-        self.mirrors: list[Mirror[Any]] = [self._tokens, *self._of_tenants(api)]
+        self.mirrors: list[Mirror[Any]] = [self._tokens, self._accounts, *self._of_tenants(api)]
 
     def _of_tenants(self, api: Api) -> Iterator[Mirror[Any]]:
         for namespace in self._installation.watched:
@@ -79,12 +92,26 @@ class World:
 
     def find(self, workload: Workload, question: Question) -> list[Found]:
         """What there is for this person in the pod's namespace, and of apps that the pod may resolve."""
-        apps = [
+        return [self._found(app, question.username) for app in self._resolvable(workload, question.apps)]
+
+    def accounts(self, workload: Workload, apps: frozenset[str] | None) -> list[AccountSecret]:
+        """The service accounts of the apps that the pod may resolve."""
+        names = [account_secret_name(app.metadata.uid) for app in self._resolvable(workload, apps)]
+        found = [self._accounts.get((self._installation.token_namespace, name)) for name in names]
+        return [account for account in found if account]
+
+    def tell_of_accounts(self) -> None:
+        """Tell of all of them: a key came or went."""
+        for namespace in {account.record.app.namespace for account in self._accounts.objects.values()}:
+            self._account_listener(namespace)
+
+    def _resolvable(self, workload: Workload, names: frozenset[str] | None) -> list[OAuthApp]:
+        """Of these apps of the pod's namespace (None: all) those that the pod may resolve; the older first."""
+        return [
             app
             for app in oldest_first(self.apps(workload.namespace))
-            if may_resolve(app, workload.service_account) and (question.apps is None or app.metadata.name in question.apps)
+            if may_resolve(app, workload.service_account) and (names is None or app.metadata.name in names)
         ]
-        return [self._found(app, question.username) for app in apps]
 
     def _found(self, app: OAuthApp, username: str | None) -> Found:
         meta = app.metadata
@@ -130,6 +157,11 @@ class World:
             people = {(token.record.credential.namespace, token.record.username) for token in (new, old) if token}
             self._tell(people, rotated=_is_rotation(old, new))
 
+    def _account_changed(self, _: Key, new: AccountSecret | None, old: AccountSecret | None) -> None:
+        """Sealed anew with another key is no news."""
+        if new and (old is None or old.record != new.record):
+            self._account_listener(new.record.app.namespace)
+
     def _credential_changed(self, key: Key, new: UserCredential | None, old: UserCredential | None) -> None:
         namespace, name = key
         if old:
@@ -147,6 +179,7 @@ class World:
             self._apps.setdefault(namespace, {})[name] = new
         if _app_facts(new) != _app_facts(old):
             self._tell({(namespace, None)})
+            self._account_listener(namespace)
 
     def _tell(self, affected: set[tuple[str, str]] | set[tuple[str, None]], *, rotated: bool = False) -> None:
         for namespace, username in affected:

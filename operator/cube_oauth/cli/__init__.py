@@ -12,7 +12,7 @@ import yaml
 from cube_oauth import __version__
 from cube_oauth.cli.manifests import RefusedError, changed, injecting, uninjecting
 from cube_oauth.injection.facts import App, Settings
-from cube_oauth.providers.endpoints import data_source_of
+from cube_oauth.providers.endpoints import account_env, data_source_of
 from cube_oauth.resources.oauthapp import OAuthApp
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _apps(path: str | None) -> list[App] | None:
     if path is None:
         return None
     found = [OAuthApp.model_validate(item) for item in _objects(path) if item.get("kind") == "OAuthApp"]
-    return [App.of(app, data_source_of(app)) for app in found]
+    return [App.of(app, data_source_of(app), account_env(app)) for app in found]
 
 
 def _objects(path: str) -> list[dict[str, Any]]:

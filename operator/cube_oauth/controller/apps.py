@@ -15,6 +15,7 @@ from cube_oauth.controller.absence import gone
 from cube_oauth.controller.inventory import Key, key_of
 from cube_oauth.controller.queue import full_jitter
 from cube_oauth.kube.api import OAUTH_APPS, SECRETS, Api, KubeError
+from cube_oauth.lifecycle.accounts import CONDITION as ACCOUNT
 from cube_oauth.lifecycle.apps import FORBIDDEN, NOT_FOUND, Problem, client_secret
 from cube_oauth.lifecycle.decide import bound, origin
 from cube_oauth.lifecycle.deposits import TRIED
@@ -151,6 +152,7 @@ class Apps:
         self._old_sidecars: dict[Key, str] = {}
         self._sidecars_seen: set[str | None] = set()
         """The namespaces that were looked at (None: all of them); of the others the status says what was known."""
+        self._accounts: dict[Key, tuple[Condition | None, str | None]] = {}
         self._started = clock.now()
 
     # ---- questions
@@ -180,6 +182,22 @@ class Apps:
             raise AppNotReadyError(finding.problem)
         assert finding.endpoints is not None  # noqa: S101 - without a problem they are known
         return Client(finding.endpoints, ClientCredentials(app.spec.client_id, finding.secret))
+
+    async def endpoints(self, key: Key) -> Endpoints:
+        """Where the app's provider is, whether or not the app's own client can be used. Raises as ``client`` does."""
+        app = self._inventory.apps.get(key)
+        if app is None:
+            raise AppNotReadyError(NOT_FOUND)
+        async with self._locks.setdefault(key, asyncio.Lock()):
+            finding = await self._fresh(app, self._findings.get(key))
+        if finding.endpoints is None:
+            assert finding.problem is not None  # noqa: S101 - else they are known
+            raise AppNotReadyError(finding.problem)
+        return finding.endpoints
+
+    async def secret(self, app: OAuthApp, reference: SecretKeyReference) -> SecretStr | Problem:
+        """A client secret as it is now, if it consents to this app's use. Raises KubeError."""
+        return await self._read_secret(app.metadata.name, reference, app.metadata.namespace)
 
     async def client_of(self, record: TokenRecord) -> Client | None:
         """The client that a stored token belongs to; None when nothing is known but its ID. Raises KubeError.
@@ -283,13 +301,19 @@ class Apps:
             if namespace in (None, key[0]) and old.get(key) != _message(app, SIDECARS_CURRENT):
                 self._schedule(key, None)
 
+    def account(self, key: Key, said: Condition | None, secret: str | None) -> None:
+        """What is to be said of an app's service account, and the Secret beside Cube that holds it."""
+        if self._accounts.get(key, (None, None)) != (said, secret):
+            self._accounts[key] = (said, secret)
+            self._schedule(key, None)
+
     # ---- reconciling
 
     async def reconcile(self, key: Key) -> datetime | None:
         """Look at one app, write its status if it differs; when to look again."""
         app = self._inventory.apps.get(key)
         if app is None:
-            for known in (self._findings, self._refusals, self._locks, self._told, self._troubles, self._tried):
+            for known in (self._findings, self._refusals, self._locks, self._told, self._troubles, self._tried, self._accounts):
                 known.pop(key, None)
             return None
         before = self._findings.get(key)
@@ -369,6 +393,7 @@ class Apps:
     def _status(self, app: OAuthApp, finding: Finding, problem: Problem | None) -> OAuthAppStatus:
         key = key_of(app.metadata)
         endpoints = finding.endpoints
+        account, account_secret = self._account(key, app)
         ready = Condition(
             type="Ready",
             status="False" if problem else "True",
@@ -389,9 +414,12 @@ class Apps:
             issuer_in_answers=(endpoints.iss_required or None) if endpoints else None,
             scopes=list(endpoints.scopes) or None if endpoints else None,
             authorization_parameters=dict(endpoints.authorization_parameters) or None if endpoints else None,
+            service_account_secret=account_secret,
             credentials=self._inventory.counts(key),
             conditions=(
-                *settle((ready, *self._trouble(key, app), *self._sidecars(key, app)), app.status.conditions, self._clock.now()),
+                *settle(
+                    (ready, *account, *self._trouble(key, app), *self._sidecars(key, app)), app.status.conditions, self._clock.now()
+                ),
                 *self._last_trial(key, app),
             ),
         )
@@ -429,6 +457,16 @@ class Apps:
                 observed_generation=app.metadata.generation,
             ),
         )
+
+    def _account(self, key: Key, app: OAuthApp) -> tuple[tuple[Condition, ...], str | None]:
+        """As it was said last, by us or by whoever was active before."""
+        if app.spec.service_account is None:
+            return (), None
+        if key in self._accounts:
+            said, secret = self._accounts[key]
+            return ((said,) if said else ()), secret
+        known = tuple(one for one in app.status.conditions if one.type == ACCOUNT)
+        return known, app.status.service_account_secret
 
     def _last_trial(self, key: Key, app: OAuthApp) -> tuple[Condition, ...]:
         known = self._tried.get(key) or next((one for one in app.status.conditions if one.type == TRIED), None)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import ValidationError
 
 from cube_oauth.controller import handlers
+from cube_oauth.controller.accounts import Accounts
 from cube_oauth.controller.apps import Apps
 from cube_oauth.controller.budget import Backoff, Budget
 from cube_oauth.controller.calls import Calls
@@ -121,7 +122,23 @@ class Controller:
             found=self._look_at_revocation,
         )
         self._keys = keys
-        self._keyrings = Keyrings(api, settings, rings, keys, tokens, revocations.mirror, metrics, clock, self._keys_changed)
+        self._accounts = accounts = Accounts(
+            api,
+            installation.token_namespace,
+            inventory,
+            apps,
+            provider,
+            calls,
+            keys,
+            budget,
+            backoff,
+            events,
+            clock,
+            found=self._look_at_account,
+        )
+        self._keyrings = Keyrings(
+            api, settings, rings, keys, tokens, revocations.mirror, accounts.mirror, metrics, clock, self._keys_changed
+        )
         rotation = Rotation(tokens, apps, provider, calls, keys, revocations, backoff, events, metrics, clock)
         self._credentials = Credentials(
             api,
@@ -168,6 +185,7 @@ class Controller:
         )
         orphans = Orphans(api, tokens, revocations)
         self.apps: Queue[Key] = Queue("apps", apps.reconcile, clock, workers=OTHER_WORKERS)
+        self.accounts: Queue[Key] = Queue("accounts", accounts.reconcile, clock, workers=OTHER_WORKERS)
         self.credentials: Queue[Key] = Queue("credentials", self._credentials.reconcile, clock, workers=settings.workers)
         self.grants: Queue[Key] = Queue("grants", self._grants.reconcile, clock, workers=settings.workers)
         self.deposits: Queue[Key] = Queue("deposits", self._deposits.reconcile, clock, workers=1)
@@ -180,6 +198,7 @@ class Controller:
         """An OAuthApp is there, or was changed."""
         if self._inventory.take_app(app):
             self.apps.schedule(key_of(app.metadata))
+            self.accounts.schedule(key_of(app.metadata))
 
     def lost_app(self, app: OAuthApp) -> None:
         """An OAuthApp was deleted."""
@@ -188,6 +207,7 @@ class Controller:
         if known is None or known.metadata.uid == app.metadata.uid:
             self._inventory.drop_app(key)
             self.apps.schedule(key)
+            self.accounts.schedule(key)
             self._app_changed(key)
 
     def knows_credential(self, meta: ObjectMeta) -> bool:
@@ -231,9 +251,18 @@ class Controller:
         for token in tuple(self._tokens.mirror.objects.values()):
             if before.opens(token) != self._keys.opens(token):
                 self._token_changed(token, None)
+        self._look_at_accounts()
 
     def _look_at_app(self, key: Key, when: datetime | None = None) -> None:
         self.apps.schedule(key, when)
+
+    def _look_at_account(self, key: Key) -> None:
+        self.accounts.schedule(key)
+
+    def _look_at_accounts(self) -> None:
+        """At all that were published: what is sealed may need another key, and an app may be gone."""
+        for account in tuple(self._accounts.mirror.objects.values()):
+            self.accounts.schedule((account.record.app.namespace, account.record.app.name))
 
     def _look_at_grant(self, key: Key) -> None:
         self.grants.schedule(key)
@@ -248,6 +277,7 @@ class Controller:
         self.credentials.schedule(key)
 
     def _app_changed(self, key: Key) -> None:
+        self.accounts.schedule(key)
         for credential in self._inventory.of_app(key):
             self.credentials.schedule(credential)
 
@@ -281,7 +311,7 @@ class Controller:
         await asyncio.gather(*(queue.drain() for queue in self._queues()))
 
     def _queues(self) -> tuple[Queue[Any], ...]:
-        return self.apps, self.credentials, self.grants, self.deposits, self.orphans, self.revocations
+        return self.apps, self.accounts, self.credentials, self.grants, self.deposits, self.orphans, self.revocations
 
     def _known(self) -> Known:
         """What the metrics are made of."""
@@ -309,6 +339,8 @@ class Controller:
             self._grants.mirror.run(),
             self._deposits.mirror.run(),
             self._revocations.mirror.run(),
+            self._accounts.mirror.run(),
+            self._accounts.sources.run(),
             self._events.run(),
             self._certificates.run(),
             self._look_at_sidecars(),
@@ -353,7 +385,7 @@ class Controller:
 
     async def _resync(self) -> None:
         """List everything at the start, and now and then: what is missing in a complete list is gone."""
-        await all_synced(self._tokens.mirror, self._grants.mirror, self._revocations.mirror)
+        await all_synced(self._tokens.mirror, self._grants.mirror, self._revocations.mirror, self._accounts.mirror)
         while True:
             try:
                 await self._list_all()
@@ -390,6 +422,7 @@ class Controller:
             owner = token.record.credential
             if owner.uid not in uids and owner.namespace not in refused:
                 self.orphans.schedule(owner.uid)
+        self._look_at_accounts()
 
     def _note_refused(self, refused: set[str]) -> None:
         if refused != self.refused:

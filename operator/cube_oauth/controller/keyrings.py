@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from cube_oauth.controller.tokens import TokenStore
     from cube_oauth.kube.api import Api
     from cube_oauth.kube.watch import Mirror
+    from cube_oauth.resources.accounts import AccountSecret
     from cube_oauth.resources.secrets import RevocationSecret, TokenSecret
 
 log = logging.getLogger(__name__)
@@ -96,6 +97,7 @@ class Keyrings:
         keys: Keys,
         tokens: TokenStore,
         revocations: Mirror[RevocationSecret],
+        accounts: Mirror[AccountSecret],
         metrics: Metrics,
         clock: Clock,
         changed: Callable[[Keys], None],
@@ -107,6 +109,7 @@ class Keyrings:
         self._keys = keys
         self._tokens = tokens
         self._revocations = revocations
+        self._accounts = accounts
         self._metrics = metrics
         self._clock = clock
         self._changed = changed
@@ -116,7 +119,7 @@ class Keyrings:
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
-        await all_synced(self._tokens.mirror, self._revocations)
+        await all_synced(self._tokens.mirror, self._revocations, self._accounts)
         while True:
             more = False
             try:
@@ -162,6 +165,8 @@ class Keyrings:
 
     def _used(self, name: str) -> set[str | None]:
         stored = {used(token, self._keys).get(name) for token in self._readable()}
+        if name == "access":  # whoever looks after an account seals it anew
+            stored |= {self._keys.access.kid_of(one.values) for one in self._accounts.objects.values() if one.values}
         return stored.union(*(used_to_revoke(one, self._keys).get(name, set()) for one in self._revocations.objects.values()))
 
     def _readable(self) -> Iterator[TokenSecret]:

@@ -51,12 +51,18 @@ class App:
     """Environment variable and the Secret's key."""
 
     @classmethod
-    def of(cls, app: OAuthApp, data_source: str) -> Self:
-        """From the resource; ``data_source`` with the preset's default applied."""
-        account = app.spec.service_account
+    def of(cls, app: OAuthApp, data_source: str, env: Mapping[str, str]) -> Self:
+        """From the resource; ``data_source`` and the service account's ``env`` with the preset's defaults applied.
+
+        A Secret beside Cube is read where it is; what is copied or fetched lies in a Secret of ours, each variable under its name.
+        """
+        account, name = app.spec.service_account, app.metadata.name
         if account is None:
-            return cls(app.metadata.name, data_source)
-        return cls(app.metadata.name, data_source, account.secret_ref.name, tuple(sorted(account.env.items())))
+            return cls(name, data_source)
+        ref = account.secret_ref
+        if ref and ref.namespace in (None, app.metadata.namespace):
+            return cls(name, data_source, ref.name, tuple(sorted(env.items())))
+        return cls(name, data_source, names.target_secret_name(name), tuple((variable, variable) for variable in sorted(env)))
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ class Mirror(Generic[T]):
 
     ``parse`` raising ValueError means: not for us; the object is left out and logged by name. ``changed(key, new, old)`` is
     called in the event loop after the copy was updated; ``new`` is None when the object is gone, ``old`` is None when it is new.
+    ``interrupted(error)`` is told when it cannot be listed or watched.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Mirror(Generic[T]):
         label_selector: str | None = None,
         field_selector: str | None = None,
         changed: Callable[[Key, T | None, T | None], Any] | None = None,
+        interrupted: Callable[[KubeError], Any] | None = None,
     ) -> None:
         self.objects: dict[Key, T] = {}
         self.synced = asyncio.Event()
@@ -55,6 +57,7 @@ class Mirror(Generic[T]):
         self._path = resource.path(namespace)
         self._query = {key: value for key, value in (("labelSelector", label_selector), ("fieldSelector", field_selector)) if value}
         self._changed = changed or (lambda *_: None)
+        self._interrupted = interrupted or (lambda _: None)
 
     def __getitem__(self, key: Key) -> T:
         return self.objects[key]
@@ -81,6 +84,7 @@ class Mirror(Generic[T]):
                 await self._follow(version)
             except KubeError as error:
                 log.warning("watch interrupted", extra={"resource": self._resource.plural, "error": str(error)})
+                self._interrupted(error)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
 

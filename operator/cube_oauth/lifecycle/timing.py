@@ -31,7 +31,7 @@ WARNINGS = {"WithinADay": timedelta(days=1), "WithinAWeek": timedelta(days=7)}
 
 
 @lru_cache(maxsize=16_384)
-def _share(start: datetime, end: datetime, percent: int, *seed: object) -> datetime:
+def share(start: datetime, end: datetime, percent: int, *seed: object) -> datetime:
     """The moment after ``percent`` of the time, up to 10 % earlier by a jitter that depends on ``seed`` alone."""
     digest = hashlib.sha256("/".join(map(str, seed)).encode()).digest()
     spread = 1 - JITTER * int.from_bytes(digest[:4], "big") / 0xFFFFFFFF
@@ -45,13 +45,13 @@ def refresh_at(record: TokenRecord, percent: int, uid: str) -> datetime:
 
     Deterministic, so that a restart causes no request that was not due (cert-manager 3603, external-secrets 4231).
     """
-    return _share(record.issued_at, record.expires_at, percent, uid, record.revision)
+    return share(record.issued_at, record.expires_at, percent, uid, record.revision)
 
 
 def keep_alive_at(record: TokenRecord, uid: str) -> datetime | None:
     """When to redeem the refresh token before it lapses itself; None when the provider does not say when it does."""
     ends = record.refresh_token_expires_at
-    return _share(record.issued_at, max(ends, record.issued_at), KEEP_ALIVE_PERCENT, uid, record.revision) if ends else None
+    return share(record.issued_at, max(ends, record.issued_at), KEEP_ALIVE_PERCENT, uid, record.revision) if ends else None
 
 
 def idle(record: TokenRecord, refresh: Refresh, last_used: datetime | None, now: datetime) -> bool:

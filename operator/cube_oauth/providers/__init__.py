@@ -13,6 +13,8 @@ from cube_oauth.providers.discovery import Discovery
 from cube_oauth.providers.endpoints import (
     Endpoints,
     ServerMetadata,
+    account_endpoints,
+    account_env,
     data_source_of,
     endpoints_of,
     needs_discovery,
@@ -38,6 +40,8 @@ __all__ = [
     "ServerMetadata",
     "TokenAnswer",
     "Transport",
+    "account_endpoints",
+    "account_env",
     "authorization_url",
     "data_source_of",
     "endpoints_of",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cube_oauth.lifecycle.decide import origin
 from cube_oauth.providers.errors import ENDPOINT_MISSING, SUBJECT_ENDPOINT_MISSING, error
 from cube_oauth.providers.presets import PRESETS, SUBJECTS, Exchange, rendered_parameters
+from cube_oauth.resources.accounts import ACCESS_TOKEN
 from cube_oauth.resources.oauthapp import ClientAuthentication, RequestFormat, SubjectSource
 
 if TYPE_CHECKING:
@@ -230,6 +231,34 @@ def data_source_of(app: OAuthApp) -> str:
     Configurations read it as ``userCredentials.<key>``, so what no identifier may hold becomes ``_``: ``my-trino`` is ``my_trino``.
     """
     return app.spec.data_source or PRESETS[app.spec.provider.name].data_source or _identifier(app.metadata.name)
+
+
+ABOUT_A_PERSON = frozenset(("openid", "profile", "email", "address", "phone", "offline_access", "refresh_token"))
+"""Scopes that mean nothing for a client's own token."""
+
+
+def account_env(app: OAuthApp) -> dict[str, str]:
+    """The service account's environment variables, each with the key that fills it: the spec's, else what Cube documents."""
+    account, preset = app.spec.service_account, PRESETS[app.spec.provider.name]
+    if account is None or account.env:
+        return dict(account.env) if account else {}
+    if account.client_credentials:
+        return {preset.account_token_variable: ACCESS_TOKEN} if preset.account_token_variable else {}
+    return {name: name for name in preset.account_variables}
+
+
+def account_endpoints(app: OAuthApp, endpoints: Endpoints) -> Endpoints:
+    """The app's ``endpoints`` as the client of its service account uses them."""
+    account = app.spec.service_account
+    assert account is not None  # noqa: S101 - who has no service account has no client of it
+    assert account.client_credentials is not None  # noqa: S101 - the same
+    own = account.client_credentials
+    usual = endpoints.client_authentication
+    if usual is ClientAuthentication.NONE:  # the app's own client has no secret, this one has
+        usual = PRESETS[app.spec.provider.name].client_authentication
+    method = ClientAuthentication(own.client_authentication) if own.client_authentication else usual
+    scopes = tuple(own.scopes) or tuple(scope for scope in endpoints.scopes if scope not in ABOUT_A_PERSON)
+    return replace(endpoints, client_authentication=method, scopes=scopes)
 
 
 def _identifier(name: str) -> str:

@@ -93,13 +93,21 @@ class ProviderPreset:
     """Where it says who authorized, unless the OAuthApp says otherwise."""
     data_source: str | None = None
     """The key under ``userCredentials`` that Cube's documentation has for it."""
+    account_variables: tuple[str, ...] = ()
+    """What Cube's documentation has for a service account's secret: all of them are needed."""
+    account_token_variable: str | None = None
+    """What Cube reads a service account's access token from."""
 
 
 PRESETS: Mapping[Preset, ProviderPreset] = {
     Preset.GENERIC: ProviderPreset("Any OAuth 2.0 or OpenID provider"),
     Preset.OIDC: ProviderPreset("Any OpenID provider, by its issuer"),
     Preset.OAUTH2: ProviderPreset("Any OAuth 2.0 provider, by its endpoints", scopes=()),
-    Preset.TRINO: ProviderPreset("The OpenID provider in front of Trino"),
+    Preset.TRINO: ProviderPreset(
+        "The OpenID provider in front of Trino",
+        account_variables=("CUBEJS_DB_USER", "CUBEJS_DB_PASS"),
+        account_token_variable="CUBEJS_DB_PRESTO_AUTH_TOKEN",  # noqa: S106 - a variable's name
+    ),
     Preset.DREMIO: ProviderPreset(
         "Dremio, by the OpenID provider that it trusts",
         parameters=(Parameter("host", "Dremio's host alone, such as dremio.example.com or login.dremio.cloud", _HOST),),
@@ -108,6 +116,7 @@ PRESETS: Mapping[Preset, ProviderPreset] = {
             subject_token_type="urn:ietf:params:oauth:token-type:jwt",  # noqa: S106 - a type
             scopes=("dremio.all",),
         ),
+        account_variables=("CUBEJS_DB_USER", "CUBEJS_DB_PASS"),
     ),
     Preset.DATABRICKS: ProviderPreset(
         "Databricks",
@@ -119,6 +128,8 @@ PRESETS: Mapping[Preset, ProviderPreset] = {
             SubjectSource.ACCESS_TOKEN, ("sub",), (UsernameMatch.IGNORE_CASE,)
         ),  # a user's name is an email address
         data_source="databricks",
+        account_variables=("CUBEJS_DB_DATABRICKS_TOKEN",),
+        account_token_variable="CUBEJS_DB_DATABRICKS_TOKEN",  # noqa: S106 - a variable's name
     ),
     Preset.SNOWFLAKE: ProviderPreset(
         "Snowflake",
@@ -131,6 +142,8 @@ PRESETS: Mapping[Preset, ProviderPreset] = {
             SubjectSource.TOKEN_ANSWER, ("username",), (UsernameMatch.IGNORE_CASE, UsernameMatch.LOCAL_PART_IGNORE_CASE)
         ),
         data_source="snowflake",
+        account_variables=("CUBEJS_DB_USER", "CUBEJS_DB_PASS"),
+        account_token_variable="CUBEJS_DB_SNOWFLAKE_OAUTH_TOKEN",  # noqa: S106 - a variable's name
     ),
     Preset.GOOGLE: ProviderPreset(
         "Google (BigQuery)",
@@ -145,6 +158,7 @@ PRESETS: Mapping[Preset, ProviderPreset] = {
         # the refresh token is only in the answer to a consent
         authorization_parameters={"access_type": "offline", "prompt": "consent"},
         subject=SubjectRule(SubjectSource.ID_TOKEN, ("email",)),
+        account_variables=("CUBEJS_DB_BQ_CREDENTIALS",),
     ),
     Preset.ENTRA: ProviderPreset(
         "Microsoft Entra ID",

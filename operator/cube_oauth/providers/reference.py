@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cube_oauth.lifecycle import apps, authorize, deposits, reasons
+from cube_oauth.lifecycle import accounts, apps, authorize, deposits, reasons
 from cube_oauth.providers import authorization, errors, identity
 from cube_oauth.providers.errors import Kind
 from cube_oauth.providers.guide import GUIDES
@@ -121,6 +121,8 @@ def reasons_page() -> str:
         + _sentences(authorize.SENTENCES),
         "An authorization that went well: condition `Authorized`": _sentences(authorize.CONNECTED),
         "An OAuthApp: condition `Ready`": "The app's errors above occur here, too.\n\n" + _sentences(_messages(apps.PROBLEMS)),
+        "A service account: condition `ServiceAccountReady` of the OAuthApp": "The app's errors and those of a client Secret occur "
+        "here, too.\n\n" + _sentences(_messages((*accounts.SAID, *accounts.PROBLEMS))),
         "An OAuthApp that was tried in the portal: condition `Tried`": "The errors above occur here, too.\n\n"
         + _sentences({deposits.TRIED: deposits.TRIED_SENTENCE, **_messages(deposits.PROBLEMS)}),
         "The way back from the provider: a page of the portal": _sentences(
@@ -193,6 +195,14 @@ def _person(preset: ProviderPreset) -> str:
     return f"{_code(rule.source.value)}: {claims}, compared {' or '.join(_code(match.value) for match in rule.matches)}"
 
 
+def _account(preset: ProviderPreset) -> list[tuple[str, str]]:
+    """What a service account fills by default."""
+    copied = ", ".join(_code(name) for name in preset.account_variables)
+    token = _code(preset.account_token_variable) if preset.account_token_variable else ""
+    rows = (("service account: variables", copied), ("service account: variable for a token", token))
+    return [(name, value) for name, value in rows if value]
+
+
 def _pairs(parameters: Mapping[str, str]) -> str:
     return ", ".join(_code(f"{name}={value}") for name, value in parameters.items())
 
@@ -207,6 +217,7 @@ def _facts(preset: ProviderPreset, guide: Guide) -> str:
         *([("authorization parameters", _pairs(preset.authorization_parameters))] if preset.authorization_parameters else []),
         ("who authorized", _person(preset)),
         ("key under `userCredentials`", _code(preset.data_source) if preset.data_source else "the OAuthApp's name"),
+        *_account(preset),
         ("lifetimes", guide.lifetimes),
         ("refresh token of single use", guide.single_use),
     ]

@@ -48,10 +48,12 @@ class Server:
         """Listen until the context ends, then close every connection."""
         server = await asyncio.start_unix_server(self._serve, sock=files.listen(path), limit=MAX_LINE)
         self._resolver.listeners.add(self._changed)
+        self._resolver.environment_listeners.add(self._environment_changed)
         try:
             yield
         finally:
             self._resolver.listeners.discard(self._changed)
+            self._resolver.environment_listeners.discard(self._environment_changed)
             server.close()
             for connection in tuple(self._connections):
                 connection.close()
@@ -66,12 +68,21 @@ class Server:
         connection = Connection(reader, writer, self._resolver, self._metrics)
         self._connections.add(connection)
         self._metrics.gauge("hooks", len(self._connections))
+        if self._resolver.environment:
+            connection.write(self._environment())
         try:
             await connection.serve()
         finally:
             self._connections.discard(connection)
             self._metrics.gauge("hooks", len(self._connections))
             connection.close()
+
+    def _environment(self) -> bytes:
+        return _line({"jsonrpc": "2.0", "method": "env", "params": {"values": self._resolver.environment}})
+
+    def _environment_changed(self) -> None:
+        for connection in tuple(self._connections):
+            connection.write(self._environment())
 
     def _changed(self, username: str | None) -> None:
         params = {} if username is None else {"username": username}

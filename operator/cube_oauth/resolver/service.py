@@ -51,6 +51,9 @@ class Resolver:
 
     def __init__(self, broker: Broker, outage_seconds: float, metrics: Metrics, clock: Callable[[], float] = time.time) -> None:
         self.listeners: set[Callable[[str | None], Any]] = set()
+        self.environment: dict[str, str | None] = {}
+        """What service accounts fill in Cube's environment, by variable; None: withdrawn. It stays while the broker is away."""
+        self.environment_listeners: set[Callable[[], Any]] = set()
         self._broker = broker
         self._outage_seconds = outage_seconds
         self._metrics = metrics
@@ -174,6 +177,13 @@ class Resolver:
         self._outdated(username)
         self._metrics.gauge("people", len(self._memory))
         self._tell(username)
+
+    def environment_changed(self, values: dict[str, str | None]) -> None:
+        """A service account has another value, or none any more; hooks are told if it is news."""
+        if values != self.environment:
+            self.environment = values
+            for listener in tuple(self.environment_listeners):
+                listener()
 
     def _outdated(self, username: str | None) -> None:
         """Answers on their way may be from before."""

@@ -47,3 +47,5 @@ def _take(line: dict[str, Any], upstream: Upstream, resolver: Resolver) -> None:
         resolver.rotated(line["username"])
     elif kind == "changed":
         resolver.changed(line.get("username"))
+    elif kind == "env" and isinstance(line.get("values"), dict):
+        resolver.environment_changed(line["values"])

@@ -86,9 +86,10 @@ class Upstream:
         """The lines of one stream, until it ends. Raises BrokerUnreachableError, also when it fell silent."""
         await self._opened.wait()
         client = self._client
+        apps = {"apps": ",".join(self._settings.apps)} if self._settings.apps else {}
         try:
             async with client.stream(
-                "GET", "/v1/changes", headers=self._headers(), timeout=self._timeout(SILENCE_SECONDS)
+                "GET", "/v1/changes", params=apps, headers=self._headers(), timeout=self._timeout(SILENCE_SECONDS)
             ) as response:
                 if response.status_code != OK:
                     raise _refusal(response.status_code, await response.aread())

@@ -12,7 +12,10 @@ CATEGORY = "cubeoauth"
 
 # --- labels
 KIND_LABEL = f"{GROUP}/kind"
-"""On every Secret of ours: ``token``, ``grant``, ``revocation``, ``keyring`` or ``certificate``. Watches select by it."""
+"""On every Secret of ours: ``token``, ``account``, ``grant``, ``revocation``, ``service-account``, ``keyring`` or ``certificate``.
+
+Watches select by it.
+"""
 
 APP_LABEL = f"{GROUP}/oauth-app"
 NAMESPACE_LABEL = f"{GROUP}/namespace"
@@ -39,6 +42,10 @@ RESTART_ANNOTATION = f"{GROUP}/restart-when-outdated"
 RESTARTED_PREFIX = f"restarted.{GROUP}"
 """By the controller, in the pod template: what it was restarted for, and for which version of that."""
 
+# --- annotation on a Secret that holds a service account
+ACCOUNT_CONSENT_ANNOTATION = f"{GROUP}/service-account-namespaces"
+"""By the Secret's owner: the other namespaces, separated by commas, whose OAuthApps may use it."""
+
 # --- annotations on a key ring's Secret
 ROTATE_ANNOTATION = f"{GROUP}/rotate"
 """By an administrator, with any value: replace the key. Removed by the write that begins with it."""
@@ -50,6 +57,10 @@ TOKEN_SECRET_TYPE = f"{GROUP}/token"
 GRANT_SECRET_TYPE = f"{GROUP}/grant"
 CLIENT_SECRET_TYPE = f"{GROUP}/client"
 REVOCATION_SECRET_TYPE = f"{GROUP}/revocation"
+ACCOUNT_SECRET_TYPE = f"{GROUP}/account"
+"""A service account in the token namespace, encrypted."""
+TARGET_SECRET_TYPE = f"{GROUP}/service-account"
+"""A service account beside Cube, for its pods to read."""
 
 RESOLVER_AUDIENCE = "broker.cubeoauth.dev"
 """The audience of the sidecar's projected service-account token (TokenReview checks it)."""
@@ -80,6 +91,16 @@ def token_secret_name(credential_uid: str) -> str:
 def revocation_secret_name(credential_uid: str, grant: str, sealed: str) -> str:
     """The name of the Secret of one token that is to be revoked, so that writing it down twice is writing it down once."""
     return f"revoke-{digest(credential_uid, grant, sealed)}"
+
+
+def account_secret_name(app_uid: str) -> str:
+    """The name of the Secret of one OAuthApp's service account in the token namespace."""
+    return f"account-{app_uid}"
+
+
+def target_secret_name(app: str) -> str:
+    """The name of the Secret beside Cube that holds what was copied or fetched for an OAuthApp."""
+    return f"{app}-service-account"
 
 
 def grant_secret_name(state: str) -> str:

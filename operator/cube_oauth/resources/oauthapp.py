@@ -211,30 +211,100 @@ class TokenExchange(Model):
     ] = []
 
 
-class SecretReference(Model):
-    """A Secret in the same namespace."""
+class AccountReference(Model):
+    """A Secret that somebody keeps, here or in another namespace."""
 
     name: Annotated[str, Field(min_length=1, max_length=253, description="The Secret's name.")]
+    namespace: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=63,
+            description="Its namespace, by default this one. A Secret of another namespace must consent by the annotation "
+            "cubeoauth.dev/service-account-namespaces, which lists those that may use it.",
+        ),
+    ] = None
 
 
+@rules(
+    Rule(
+        "has(self.clientID) == has(self.clientSecretRef)",
+        "clientID and clientSecretRef belong together: write both for a client of its own, or neither for the app's",
+    ),
+    Rule(
+        "!has(self.clientAuthentication) || has(self.clientID)",
+        "clientAuthentication is about a client of its own: write clientID and clientSecretRef, too, or leave it out",
+    ),
+)
+class AccountClient(Model):
+    """The client whose own token is the service account (RFC 6749, section 4.4), at the app's token endpoint."""
+
+    client_id: Annotated[
+        str | None, Field(min_length=1, max_length=1024, description="A client of its own. By default the app's.")
+    ] = None
+    client_secret_ref: Annotated[
+        SecretKeyReference | None,
+        Field(
+            description="Its secret (or private key). The Secret must consent by the label cubeoauth.dev/oauth-client: <this app>."
+        ),
+    ] = None
+    client_authentication: Annotated[
+        Literal["basic", "post", "private_key_jwt"] | None,
+        Field(description="How it authenticates at the token endpoint. By default as the app does."),
+    ] = None
+    scopes: Annotated[
+        list[Annotated[str, Field(max_length=256)]],
+        Field(
+            max_length=64,
+            description="The scopes to ask for. By default the app's without those that are about a person (openid, profile, "
+            "email, address, phone, offline_access, refresh_token).",
+        ),
+    ] = []
+    parameters: Annotated[
+        Parameters, Field(description="Extra parameters of the token request, such as resource or audience.")
+    ] = {}
+
+
+_OURS = "name == 'NODE_OPTIONS' || name.startsWith('CUBE_OAUTH_')"
+
+
+@rules(
+    Rule(
+        "has(self.secretRef) != has(self.clientCredentials)",
+        "write either secretRef (a Secret that somebody keeps) or clientCredentials (a token that is fetched and refreshed)",
+    ),
+    Rule(
+        "!has(self.clientCredentials) || !has(self.env) || self.env.all(name, self.env[name] == 'accessToken')",
+        "with clientCredentials there is one key only: write accessToken for each variable",
+    ),
+)
 class ServiceAccount(Model):
     """The least-privilege account that serves whoever has no credential, and Cube's background work."""
 
-    secret_ref: Annotated[SecretReference, Field(description="The Secret that holds it, beside Cube.")]
+    secret_ref: Annotated[AccountReference | None, Field(description="The Secret that holds it.")] = None
+    client_credentials: Annotated[
+        AccountClient | None, Field(description="A client's own token, which is fetched and refreshed like a user's.")
+    ] = None
     env: Annotated[
         dict[str, Annotated[str, Field(min_length=1, max_length=253)]],
         Field(
             min_length=1,
             max_length=32,
-            description="Environment variables of the Cube container, each with the key of the Secret that fills it.",
+            description="Environment variables of the Cube container, each with the key of the Secret that fills it (with "
+            "clientCredentials: accessToken). By default those that Cube documents for the preset's data source, each from the "
+            "key of its own name.",
         ),
         rules(
             Rule(
                 "self.all(name, name.matches('^[A-Za-z_][A-Za-z0-9_]*$'))",
                 "each key must be the name of an environment variable, such as CUBEJS_DB_DATABRICKS_TOKEN",
-            )
+            ),
+            Rule(
+                f"!self.exists(name, {_OURS})",
+                "NODE_OPTIONS and names that begin with CUBE_OAUTH_ are injection's own; choose another variable",
+            ),
         ),
-    ]
+    ] = {}
 
 
 class Access(Model):
@@ -380,6 +450,9 @@ class OAuthAppStatus(Model):
         dict[str, str] | None,
         Field(description="Extra parameters of the authorization request, with defaults applied."),
     ] = None
+    service_account_secret: Annotated[
+        str | None, Field(description="The Secret beside Cube that holds the service account, for those who read it by envFrom.")
+    ] = None
     credentials: Annotated[CredentialCounts | None, Field(description="Counts by state.")] = None
     conditions: Annotated[tuple[Condition, ...], Field(description="Ready says whether people can connect.")] = ()
 
@@ -424,6 +497,25 @@ class OAuthApp(Model):
                 "!has(self.tokenExchange) || has(self.tokenExchange.tokenURL) || self.provider.name == 'dremio'",
                 "spec.tokenExchange.tokenURL is needed: write the warehouse's token endpoint, which gives its own token for the "
                 "provider's (RFC 8693)",
+            ),
+            Rule(
+                "!has(self.serviceAccount) || has(self.serviceAccount.env) || "
+                "self.provider.name in ['databricks', 'snowflake', 'trino', 'dremio'] || "
+                "(self.provider.name == 'google' && has(self.serviceAccount.secretRef))",
+                "spec.serviceAccount.env is needed for this preset: write the variables that your configuration of Cube reads, for "
+                "example CUBEJS_DB_PASS: password",
+            ),
+            Rule(
+                "!has(self.serviceAccount) || !has(self.serviceAccount.clientCredentials) || "
+                "has(self.serviceAccount.clientCredentials.clientID) || has(self.clientSecretRef)",
+                "spec.serviceAccount.clientCredentials needs a client with a secret (RFC 6749, section 4.4): write its clientID "
+                "and clientSecretRef, or give the app a spec.clientSecretRef",
+            ),
+            Rule(
+                "!has(self.serviceAccount) || !has(self.serviceAccount.clientCredentials) || "
+                "!(has(self.tokenExchange) || self.provider.name == 'dremio')",
+                "spec.serviceAccount.clientCredentials cannot be exchanged for the warehouse's own token; write "
+                "spec.serviceAccount.secretRef instead",
             ),
             Rule(
                 "!has(self.clientAuthentication) || self.clientAuthentication == 'none' || has(self.clientSecretRef)",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field
 
@@ -29,6 +29,9 @@ from cube_oauth.resources.names import (
     token_secret_name,
 )
 from cube_oauth.resources.oauthapp import ClientAuthentication, SecretKeyReference
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _NOT_TRACKED: list[dict[str, Any]] = [{}]
 """Stops the API server's book-keeping of who owns which field (Kubernetes, "Server-Side Apply", "Clearing managedFields"): nobody
@@ -100,7 +103,7 @@ class Claim(Model):
     deadline: Time
 
 
-def encode(data: dict[str, str | None]) -> dict[str, str]:
+def encode(data: Mapping[str, str | None]) -> dict[str, str]:
     """``data`` of a Secret: base64, absent keys left out."""
     return {key: base64.b64encode(value.encode()).decode() for key, value in data.items() if value is not None}
 
@@ -116,7 +119,8 @@ def decode(secret: dict[str, Any]) -> dict[str, str]:
     return decoded
 
 
-def _compact(model: Model) -> str:
+def compact(model: Model) -> str:
+    """A record as it lies in a Secret."""
     return json.dumps(model.to_json(), separators=(",", ":"), sort_keys=True)
 
 
@@ -172,8 +176,8 @@ class TokenSecret:
             "metadata": metadata,
             "data": encode(
                 {
-                    "record": _compact(self.record),
-                    "claim": _compact(self.claim) if self.claim else None,
+                    "record": compact(self.record),
+                    "claim": compact(self.claim) if self.claim else None,
                     "accessToken": self.access_token,
                     "refreshToken": self.refresh_token,
                 }
@@ -233,7 +237,7 @@ class RevocationSecret:
             "metadata": {"name": self.name, "namespace": namespace, "labels": labels},
             "data": encode(
                 {
-                    "record": _compact(self.record),
+                    "record": compact(self.record),
                     "accessToken": self.access_token,
                     "refreshToken": self.refresh_token,
                     "clientSecret": self.client_secret,

@@ -18,6 +18,7 @@ from cube_oauth.controller.tokens import TokenStore
 from cube_oauth.kube.api import CONFIG_MAPS, SECRETS, KubeError
 from cube_oauth.kube.watch import Mirror
 from cube_oauth.lifecycle.revoke import set_aside
+from cube_oauth.resources.accounts import AccountRecord, AccountSecret
 from cube_oauth.resources.keyring import Keyring, SealingKey
 from cube_oauth.resources.names import ROTATE_ANNOTATION, ROTATION_ANNOTATION
 from cube_oauth.resources.secrets import Claim, Reference, RevocationSecret, decode, encode
@@ -45,6 +46,8 @@ class World:
         self.api, self.clock = FakeApi(), StoppedClock()
         self.revocations = Mirror(self.api, SECRETS, RevocationSecret.from_kubernetes, namespace="tokens")
         self.revocations.synced.set()
+        self.accounts = Mirror(self.api, SECRETS, AccountSecret.from_kubernetes, namespace="tokens")
+        self.accounts.synced.set()
 
     async def begin(self, **people):
         stored = await SecretRings(self.api, INSTALLATION, self.clock).load()
@@ -120,6 +123,7 @@ class Running:
                 self.keys,
                 self.tokens,
                 self.world.revocations,
+                self.world.accounts,
                 Metrics(self.registry),
                 self.world.clock,
                 self.changes.append,
@@ -401,3 +405,26 @@ async def test_the_loop_survives_what_it_meets(world, monkeypatch):
     running = asyncio.create_task(process.loop.run())
     await done.wait()
     running.cancel()
+
+
+async def test_a_service_account_keeps_the_key_that_opens_it_until_it_is_sealed_anew(world):
+    await world.begin()
+    old = world.ring("access")
+    record = AccountRecord(
+        app=Reference(namespace="team", name="trino", uid="uid-app"), variables=("A",), revision=1, issued_at=world.clock.now()
+    )
+
+    def publish(ring):
+        made = AccountSecret(record, ring.seal(SecretStr("{}"), record.owner))
+        world.accounts.put(world.api.store(SECRETS.path("accounts", made.name), made.to_kubernetes("tokens")))
+
+    publish(old)
+    process = world.process()
+    world.rotate("access")
+    for minutes in (0, 5, 60, 0):
+        await world.clock.turn(minutes=minutes)
+        await process.look()
+    assert world.ring("access").kids[1:] == old.kids
+    publish(world.ring("access"))
+    await process.look()
+    assert len(world.ring("access").kids) == 1

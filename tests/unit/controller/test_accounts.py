@@ -1,0 +1,431 @@
+"""Service accounts: what is fetched and copied, written and taken back, and what is said."""
+
+import base64
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+
+from cube_oauth.controller.accounts import Accounts
+from cube_oauth.controller.budget import Backoff, Budget
+from cube_oauth.controller.calls import Calls
+from cube_oauth.controller.inventory import Inventory, key_of
+from cube_oauth.controller.keys import Keys
+from cube_oauth.controller.metrics import Metrics
+from cube_oauth.kube.api import SECRETS, KubeError
+from cube_oauth.lifecycle.accounts import Source
+from cube_oauth.lifecycle.apps import KEY_MISSING
+from cube_oauth.providers import Endpoints, Kind, ProviderError, TokenAnswer
+from cube_oauth.resources.accounts import AccountSecret, target_secret, values_from_text
+from cube_oauth.resources.keyring import Keyring, SealingKey
+from cube_oauth.resources.oauthapp import ClientAuthentication
+from tests.unit.controller.clocks import StoppedClock
+from tests.unit.controller.fakes import FakeApi
+from tests.unit.lifecycle.samples import TOKEN_URL, app
+
+KEY = ("team", "trino")
+STORED, TARGET = SECRETS.path("tokens", "account-uid-app"), SECRETS.path("team", "trino-service-account")
+WRONG = ProviderError(Kind.APP, "InvalidClient", "The provider does not accept the client's ID or secret.")
+DOWN = ProviderError(Kind.WEATHER, "ProviderUnavailable", "The provider has an error of its own.")
+FETCHED = {"clientCredentials": {"clientID": "sa", "clientSecretRef": {"name": "sa-client"}}, "env": {"TOKEN": "accessToken"}}
+COPIED = {"secretRef": {"name": "sa", "namespace": "vault"}, "env": {"PASS": "password"}}
+BESIDE = {"secretRef": {"name": "sa"}, "env": {"PASS": "password"}}
+LIFETIME = timedelta(hours=1)
+
+
+class FakeApps:
+    def __init__(self):
+        self.client_secret, self.method, self.is_gone = SecretStr("s1"), ClientAuthentication.BASIC, True
+        self.said, self.conditions = {}, {}
+
+    def known(self, key):
+        return True
+
+    async def endpoints(self, key):
+        return Endpoints("https://idp/a", TOKEN_URL, client_authentication=self.method, scopes=("openid", "query"))
+
+    async def secret(self, app, reference):
+        return self.client_secret
+
+    async def gone(self, reference):
+        return self.is_gone
+
+    def account(self, key, said, secret):
+        self.said[key], self.conditions[key] = (said and (said.status, said.reason), secret), said
+
+    def in_trouble(self, key, error):
+        pass
+
+    def answered(self, key):
+        pass
+
+
+class FakeProvider:
+    def __init__(self):
+        self.asked, self.problem = [], None
+
+    async def client_credentials(self, endpoints, client, parameters=None, *, within=None):
+        self.asked.append((client.client_id, client.secret.get_secret_value(), endpoints.scopes, endpoints.client_authentication))
+        if self.problem:
+            raise self.problem
+        return TokenAnswer(SecretStr(f"token-{len(self.asked)}"), None, expires_in=LIFETIME)
+
+
+class Server(FakeApi):
+    def store(self, path, body):
+        return super().store(path, {**body, "metadata": {"uid": f"uid-{self.version}", **body["metadata"]}})
+
+
+class FakeEvents:
+    def __init__(self):
+        self.told = []
+
+    def warning(self, kind, meta, reason, note):
+        self.told.append(reason)
+
+    normal = warning
+
+
+class FakeSources:
+    def __init__(self):
+        self.found, self.followed = None, {}
+
+    def follow(self, app, source):
+        self.followed[app] = source
+
+    def get(self, source):
+        return self.found
+
+
+class Bench:
+    def __init__(self):
+        self.api, self.clock, self.apps, self.provider = Server(), StoppedClock(), FakeApps(), FakeProvider()
+        self.keys = Keys(Keyring.generate(), Keyring.generate(), SealingKey.generate())
+        self.inventory, self.sources, self.events = Inventory(), FakeSources(), FakeEvents()
+        self.restart()
+
+    def restart(self):
+        """A process that knows nothing but what is stored."""
+        calls = Calls(self.apps, Budget(), Metrics(CollectorRegistry()), self.clock)
+        parts = (self.keys, Budget(), Backoff(), self.events, self.clock)
+        self.accounts = Accounts(
+            self.api, "tokens", self.inventory, self.apps, self.provider, calls, *parts, found=lambda key: None
+        )
+        self.accounts.sources = self.sources
+        for key, said in self.apps.conditions.items():
+            known = self.inventory.apps[key]
+            status = known.status.model_copy(update={"conditions": (said,)})
+            self.inventory.apps[key] = known.model_copy(update={"status": status})
+        for path, item in self.api.objects.items():
+            if path == STORED:
+                self.accounts.mirror.put(item)
+
+    def declare(self, account, uid="uid-app", **spec):
+        made = app(serviceAccount=account, clientSecretRef={"name": "client"}, **spec) if account else app(**spec)
+        made = made.model_copy(update={"metadata": made.metadata.model_copy(update={"uid": uid})})
+        self.inventory.apps[key_of(made.metadata)] = made
+        return made
+
+    async def look(self):
+        return await self.accounts.reconcile(KEY)
+
+    def stored(self):
+        found = self.api.objects.get(STORED)
+        return AccountSecret.from_kubernetes(found) if found else None
+
+    def published(self):
+        """What the broker can read."""
+        secret = self.stored()
+        return (
+            values_from_text(self.keys.access.open(secret.values, secret.record.owner).get_secret_value())
+            if secret.values
+            else None
+        )
+
+    def target(self):
+        """What pods read."""
+        return {name: base64.b64decode(value).decode() for name, value in self.api.objects[TARGET]["data"].items()}
+
+    def source(self, consent="team", permitted=True, **data):
+        annotations = {"cubeoauth.dev/service-account-namespaces": consent}
+        encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
+        secret = {"metadata": {"name": "sa", "annotations": annotations}, "data": encoded} if data else None
+        self.sources.found = Source(secret if permitted else None, permitted)
+
+    def said(self):
+        return self.apps.said[KEY]
+
+
+@pytest.fixture
+def bench():
+    return Bench()
+
+
+@pytest.fixture
+async def fetched(bench):
+    bench.declare(FETCHED)
+    bench.again = await bench.look()
+    return bench
+
+
+@pytest.fixture
+async def copied(bench):
+    bench.declare(COPIED)
+    bench.source(password="p1")
+    await bench.look()
+    return bench
+
+
+async def test_a_token_is_fetched_by_the_accounts_own_client_and_published_to_brokers_and_pods(fetched):
+    assert fetched.provider.asked == [("sa", "s1", ("query",), ClientAuthentication.BASIC)]
+    assert fetched.published() == fetched.target() == {"TOKEN": "token-1"}
+    assert fetched.said() == (("True", "Published"), "trino-service-account")
+    assert "token-1" not in str(fetched.api.objects[STORED])
+
+
+async def test_without_a_client_of_its_own_it_is_the_apps(bench):
+    bench.declare({"clientCredentials": {}, "env": {"TOKEN": "accessToken"}})
+    await bench.look()
+    assert bench.provider.asked[0][0] == "cube"
+
+
+async def test_a_client_of_a_public_app_authenticates_all_the_same(bench):
+    bench.apps.method = ClientAuthentication.NONE
+    bench.declare(FETCHED)
+    await bench.look()
+    assert bench.provider.asked[0][3] is ClientAuthentication.BASIC
+
+
+async def test_nothing_is_asked_or_written_before_the_token_is_due_and_a_restart_changes_nothing(fetched):
+    writes = len(fetched.api.writes)
+    for _ in range(3):
+        fetched.restart()
+        await fetched.clock.turn(minutes=10)
+        await fetched.look()
+    assert len(fetched.provider.asked) == 1
+    assert len(fetched.api.writes) == writes
+    assert fetched.events.told == ["ServiceAccountPublished"]
+
+
+async def test_it_is_fetched_again_before_a_quarter_of_the_lifetime_is_left_and_nothing_new_is_said(fetched):
+    said = fetched.said()
+    for _ in range(60):
+        again = await fetched.look()
+        await fetched.clock.turn(seconds=max((again - fetched.clock.now()).total_seconds(), 0))
+        record = fetched.stored().record
+        assert record.expires_at - fetched.clock.now() >= LIFETIME / 4
+    assert len(fetched.provider.asked) > 1
+    assert fetched.published() == fetched.target()
+    assert fetched.said() == said
+    assert fetched.events.told == ["ServiceAccountPublished"]
+
+
+async def test_a_refused_client_is_said_left_alone_and_asked_again_at_once_when_its_secret_is_another(bench):
+    bench.provider.problem = WRONG
+    bench.declare(FETCHED)
+    for _ in range(5):
+        await bench.look()
+    assert bench.said() == (("False", "InvalidClient"), None)
+    assert len(bench.provider.asked) == 1
+    assert STORED not in bench.api.objects
+    bench.provider.problem, bench.apps.client_secret = None, SecretStr("s2")
+    await bench.look()
+    assert bench.published() == {"TOKEN": "token-2"}
+    assert bench.said()[0] == ("True", "Published")
+
+
+async def test_a_refused_client_that_was_corrected_at_the_provider_is_found_out_in_time(bench):
+    bench.provider.problem = WRONG
+    bench.declare(FETCHED)
+    await bench.look()
+    bench.provider.problem = None
+    await bench.clock.turn(minutes=5)
+    await bench.look()
+    assert bench.said()[0] == ("True", "Published")
+
+
+async def test_a_missing_client_secret_has_its_own_reason(bench):
+    bench.apps.client_secret = KEY_MISSING
+    bench.declare(FETCHED)
+    await bench.look()
+    assert bench.said()[0] == ("False", "ClientSecretKeyMissing")
+    assert bench.provider.asked == []
+
+
+async def test_bad_weather_is_no_news_until_the_token_has_ended_and_then_passes(fetched):
+    fetched.provider.problem = DOWN
+    await fetched.clock.turn(minutes=50)
+    again = await fetched.look()
+    assert fetched.said()[0] == ("True", "Published")
+    assert again <= fetched.stored().record.expires_at
+    await fetched.clock.turn(minutes=11)
+    await fetched.look()
+    assert fetched.said()[0] == ("False", "RefreshDelayed")
+    fetched.provider.problem = None
+    await fetched.clock.turn(minutes=10)
+    await fetched.look()
+    assert fetched.said()[0] == ("True", "Published")
+    assert fetched.published() == fetched.target()
+
+
+async def test_a_target_that_somebody_else_made_is_left_alone_and_no_token_is_fetched_for_it(bench):
+    foreign = {"metadata": {"name": "trino-service-account"}, "type": "Opaque", "data": {"TOKEN": "bWluZQ=="}}
+    bench.api.store(TARGET, foreign)
+    bench.declare(FETCHED)
+    await bench.look()
+    assert bench.said()[0] == ("False", "TargetTaken")
+    assert bench.target() == {"TOKEN": "mine"}
+    assert bench.provider.asked == []
+    del bench.api.objects[TARGET]
+    await bench.look()
+    assert bench.target() == {"TOKEN": "token-1"}
+
+
+async def test_a_target_that_may_not_be_written_is_said_with_what_to_do(bench):
+    bench.api.faults = [KubeError(403, "Forbidden", "POST")]
+    bench.declare(COPIED)
+    bench.source(password="p1")
+    await bench.look()
+    assert bench.said()[0] == ("False", "TargetForbidden")
+    assert STORED not in bench.api.objects
+
+
+async def test_a_target_that_was_changed_or_deleted_is_put_right_without_another_token(fetched):
+    for broken in (lambda: fetched.api.objects.pop(TARGET), lambda: fetched.api.objects[TARGET].update(data={})):
+        broken()
+        await fetched.look()
+        assert fetched.target() == {"TOKEN": "token-1"}
+    assert len(fetched.provider.asked) == 1
+
+
+async def test_another_variable_needs_no_other_token_and_another_client_does(fetched):
+    fetched.declare({**FETCHED, "env": {"A": "accessToken", "B": "accessToken"}})
+    await fetched.look()
+    assert fetched.published() == fetched.target() == {"A": "token-1", "B": "token-1"}
+    fetched.declare({"clientCredentials": {}, "env": {"A": "accessToken"}})
+    await fetched.look()
+    assert fetched.published() == fetched.target() == {"A": "token-2"}
+
+
+async def test_a_secret_of_another_namespace_is_copied_and_followed(copied):
+    assert copied.sources.followed[KEY] == ("vault", "sa")
+    assert copied.published() == copied.target() == {"PASS": "p1"}
+    copied.source(password="p2")
+    await copied.look()
+    assert copied.published() == copied.target() == {"PASS": "p2"}
+    assert copied.stored().record.revision == 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"consent": "other", "password": "p1"}, "SourceNotConsented"),
+        ({}, "SourceNotFound"),
+        ({"other": "p1"}, "SourceKeyMissing"),
+    ],
+)
+async def test_what_may_not_be_used_any_more_is_taken_back_from_pods_and_hooks_and_said(copied, changed, reason):
+    copied.source(**changed)
+    await copied.look()
+    assert copied.said() == (("False", reason), "trino-service-account")
+    assert copied.published() is None
+    assert copied.target() == {}
+    assert copied.stored().record.variables == ("PASS",)
+    writes = len(copied.api.writes)
+    await copied.look()
+    assert len(copied.api.writes) == writes
+    copied.source(password="p1")
+    await copied.look()
+    assert copied.published() == copied.target() == {"PASS": "p1"}
+    assert copied.said()[0] == ("True", "Published")
+
+
+async def test_what_may_not_be_seen_any_more_is_said_and_stays(copied):
+    copied.source(permitted=False)
+    await copied.look()
+    assert copied.said()[0] == ("False", "SourceForbidden")
+    assert copied.published() == copied.target() == {"PASS": "p1"}
+
+
+async def test_a_secret_beside_cube_is_read_where_it_is(bench):
+    bench.declare(BESIDE)
+    bench.source(consent="", password="p1")
+    await bench.look()
+    assert bench.published() == {"PASS": "p1"}
+    assert TARGET not in bench.api.objects
+    assert bench.said() == (("True", "Published"), "sa")
+
+
+async def test_a_secret_beside_cube_that_may_not_be_watched_is_the_pods_alone(bench):
+    bench.declare(BESIDE)
+    bench.source(consent="", password="p1")
+    await bench.look()
+    bench.source(permitted=False)
+    await bench.look()
+    assert bench.said() == (("True", "NotWatched"), "sa")
+    assert STORED not in bench.api.objects
+
+
+async def test_without_an_account_what_was_made_goes_and_nothing_else(copied):
+    copied.api.store(SECRETS.path("team", "other"), {"metadata": {"name": "other"}})
+    copied.declare(None)
+    await copied.look()
+    assert set(copied.api.objects) == {SECRETS.path("team", "other")}
+    assert copied.said() == (None, None)
+
+
+async def test_a_copy_that_is_not_needed_any_more_goes(copied):
+    copied.declare(BESIDE)
+    await copied.look()
+    assert TARGET not in copied.api.objects
+    assert copied.published() == {"PASS": "p1"}
+
+
+async def test_an_app_that_is_surely_gone_takes_with_it_what_was_made(copied):
+    copied.inventory.drop_app(KEY)
+    copied.apps.is_gone = False
+    await copied.look()
+    assert copied.published() == {"PASS": "p1"}
+    copied.apps.is_gone = True
+    await copied.look()
+    assert copied.api.objects == {}
+
+
+async def test_an_app_that_is_gone_leaves_a_secret_that_took_the_place_of_its_target(copied):
+    copied.api.store(TARGET, {"metadata": {"name": "trino-service-account"}, "type": "Opaque"})
+    copied.inventory.drop_app(KEY)
+    await copied.look()
+    assert set(copied.api.objects) == {TARGET}
+
+
+async def test_an_app_of_the_same_name_begins_anew_and_takes_its_predecessors_target_over(fetched):
+    made = fetched.declare(FETCHED, uid="uid-2")
+    await fetched.look()
+    assert STORED not in fetched.api.objects
+    assert fetched.target() == {"TOKEN": "token-2"}
+    assert fetched.api.objects[TARGET]["metadata"]["ownerReferences"] == target_secret(made, {})["metadata"]["ownerReferences"]
+
+
+async def test_a_new_key_seals_what_is_stored_without_a_new_revision_or_a_request(fetched):
+    before, old = fetched.stored(), fetched.keys.access
+    ring = old.with_announced(fetched.clock.now(), fetched.clock.now()).with_promoted(fetched.clock.now())
+    fetched.keys.access = ring
+    await fetched.look()
+    assert fetched.stored().record == before.record
+    assert ring.kid_of(fetched.stored().values) == ring.kids[0] != old.kids[0]
+    assert len(fetched.provider.asked) == 1
+
+
+async def test_a_value_whose_key_was_lost_is_fetched_anew(fetched):
+    fetched.keys.access = Keyring.generate()
+    await fetched.look()
+    assert fetched.published() == fetched.target() == {"TOKEN": "token-2"}
+
+
+async def test_a_value_that_was_moved_from_another_app_is_not_used(fetched):
+    other = replace(fetched.stored(), values=fetched.keys.access.seal(SecretStr('{"TOKEN": "stolen"}'), "another"))
+    fetched.accounts.mirror.put(fetched.api.store(STORED, other.to_kubernetes("tokens")))
+    await fetched.look()
+    assert fetched.published() == {"TOKEN": "token-2"}
