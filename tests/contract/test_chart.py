@@ -205,6 +205,30 @@ def test_nobody_lists_secrets_outside_the_token_namespace():
                     assert not {"list", "watch", "*"} & set(rule["verbs"]), item["metadata"]["name"]
 
 
+def test_secrets_that_hold_service_accounts_are_watched_by_name_where_they_are_and_nowhere_else():
+    rendered = objects({**FIVE, "serviceAccounts": {"sources": {"vault": ["warehouse"]}}})
+    assert rules(rendered, "cube-oauth-controller-sources", "vault") == [
+        {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["warehouse"], "verbs": ["list", "watch"]}
+    ]
+    assert [role["metadata"]["namespace"] for role in rendered if role["metadata"]["name"] == "cube-oauth-controller-sources"] == [
+        "vault",
+        "vault",
+    ]
+    assert all(
+        "secrets" not in str(role) for role in rendered if role["metadata"].get("namespace") == "vault" and "broker" in str(role)
+    )
+
+
+def test_the_controller_writes_secrets_beside_cube_only_where_service_accounts_are_enabled_and_a_policy_holds_it():
+    enabled = {**FIVE, "serviceAccounts": {"enabled": True}}
+    tenant = rules(objects(enabled), "cube-oauth-controller-tenant", "analytics")
+    assert [rule["verbs"] for rule in tenant if "secrets" in rule["resources"]] == [["get"], ["create", "update", "delete"]]
+    [(name, policy)] = [(name, one) for name, one in policies(enabled).items() if name.endswith("-secrets")]
+    assert policy["spec"]["matchConstraints"]["resourceRules"][0]["operations"] == ["CREATE", "UPDATE", "DELETE"]
+    bound = {item["spec"]["policyName"] for item in objects(enabled) if item["kind"] == "ValidatingAdmissionPolicyBinding"}
+    assert name in bound
+
+
 def test_named_client_secrets_are_all_that_can_be_read():
     tenant = rules(objects({**FIVE, "clientSecretNames": ["trino-oauth"]}), "cube-oauth-controller-tenant", "analytics")
     [secrets] = [rule for rule in tenant if "secrets" in rule["resources"]]

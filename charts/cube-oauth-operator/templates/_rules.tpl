@@ -11,10 +11,10 @@
   resourceNames: {{ toJson . }}
   {{- end }}
   verbs: [get]
-{{- if include "cube-oauth.admins" . }}
-- apiGroups: [""]  # those that administrators type into the portal; a ValidatingAdmissionPolicy says which
+{{- if or (include "cube-oauth.admins" .) .Values.serviceAccounts.enabled }}
+- apiGroups: [""]  # client secrets typed into the portal, service accounts for Cube's pods; a ValidatingAdmissionPolicy says which
   resources: [secrets]
-  verbs: [create, update]
+  verbs: [create, update{{ if .Values.serviceAccounts.enabled }}, delete{{ end }}]
 {{- end }}
 - apiGroups: [events.k8s.io]
   resources: [events]
