@@ -59,7 +59,8 @@ class Certified:
     """What portal and controller do, as one of the provider's clients."""
 
     def __init__(self, certified, client, client_id, **spec):
-        self.issuer, self.client, self.client_id, self.spec = certified.issuer, client, client_id, spec
+        self.issuer, self.ca = certified.issuer, certified.ca
+        self.client, self.client_id, self.spec = client, client_id, spec
         secret = json.dumps(KEY.as_dict(private=True)) if client_id == "private_key_jwt" else "the-secret"
         self.credentials = ClientCredentials(client_id, None if client_id == "none" else SecretStr(secret))
 
@@ -74,7 +75,7 @@ class Certified:
         url = authorization_url(
             self.endpoints, self.client_id, redirect_uri=REDIRECT_URI, state="s", nonce="n", code_verifier=verifier
         )
-        back = await asyncio.to_thread(sign_in, url, person, PASSWORD, until=REDIRECT_URI)
+        back = await asyncio.to_thread(sign_in, url, person, PASSWORD, until=REDIRECT_URI, ca=self.ca)
         query = MultiDict(parse_qsl(urlsplit(back).query))
         assert query["iss"] == self.issuer  # RFC 9207
         code = read_callback(query, "s", self.endpoints.issuer, iss_required=self.endpoints.iss_required)
