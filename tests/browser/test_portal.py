@@ -299,6 +299,13 @@ def test_no_page_has_an_obstacle_or_scrolls_sideways_and_pictures_of_all(world, 
     see("refused", "/nothing")
     see("oauth-apps", "/admin/apps")
     see("oauth-app", f"/admin/apps/{TRINO}")
+    see("oauth-app-edit", f"/admin/apps/{TRINO}/edit")
+    someone.page.get_by_label("Client ID").fill("another")
+    someone.page.get_by_role("button", name="Save").click()
+    see("oauth-app-edit-mistakes")
+    someone.page.get_by_role("button", name="Copy as YAML").click()
+    see("oauth-app-change-yaml")
+    see("oauth-app-delete", f"/admin/apps/{TRINO}/delete")
     see("oauth-app-new", "/admin/apps/new?preset=databricks")  # docs/portal.md's
     someone.page.get_by_role("button", name="Check").click()
     see("oauth-app-mistakes")
@@ -371,6 +378,37 @@ def test_an_administrator_makes_an_app_and_somebody_connects_to_it(world, person
         assert world.get("secrets", "-n", TOKENS, "-l", "cubeoauth.dev/kind=client")["items"] == []
     finally:
         world.cluster.kubectl("delete", "oauthapp/sales", "secret/sales-client", "-n", TENANT)
+
+
+def test_an_administrator_changes_an_app_and_deletes_it(world, person, alice):
+    """Without a script, as everything here; what it did is seen by the person who was connected."""
+    sales = f"{TENANT}/sales"
+    world.add_app("sales", displayName="Sales")
+    try:
+        alice.connect(sales)
+        paula = person("paula", javascript=False)
+        page = paula.page
+        page.goto(f"{world.url}/admin/apps/{sales}")
+        page.get_by_role("link", name="Change", exact=True).click()
+        expect(page.get_by_text("Connected now: 1.")).to_be_visible()
+        page.get_by_label("Name", exact=True).fill("Sales and more")
+        page.get_by_label("Client ID").fill("another-app")
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_text("Everybody who is connected (1) will have to sign in again")).to_be_visible()
+        page.get_by_label("may have to sign in again").check()
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_role("status")).to_contain_text("Whoever is connected (1) has to sign in again")
+        expect(alice.app(sales)).to_contain_text("Sales and more")
+        expect(alice.app(sales)).to_contain_text("It cannot be renewed")
+        page.get_by_role("link", name="Delete").click()
+        page.get_by_role("button", name="Delete").click()
+        page.get_by_label("Type sales to confirm").fill("sales")
+        page.get_by_role("button", name="Delete").click()
+        expect(page.get_by_role("status")).to_contain_text("Sales and more is deleted")
+        expect(alice.app(sales)).to_have_count(0)
+        assert [one["metadata"]["name"] for one in credentials(world) if one["spec"]["oauthAppRef"]["name"] == "sales"] == []
+    finally:
+        world.cluster.kubectl("delete", "--ignore-not-found", "oauthapp/sales", "secret/sales-client", "-n", TENANT)
 
 
 def test_the_first_paint_needs_little_and_nothing_from_elsewhere(alice):

@@ -26,7 +26,7 @@ RIGHTS = """
   kind: Role
   metadata: {name: portal, namespace: analytics}
   rules:
-  - {apiGroups: [cubeoauth.dev], resources: [oauthapps], verbs: [get, list, watch, create]}
+  - {apiGroups: [cubeoauth.dev], resources: [oauthapps], verbs: [get, list, watch, create, patch, delete]}
   - {apiGroups: [cubeoauth.dev], resources: [usercredentials], verbs: [get, list, watch, create, delete]}
 - apiVersion: rbac.authorization.k8s.io/v1
   kind: Role

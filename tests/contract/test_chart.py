@@ -136,7 +136,14 @@ def test_without_administrators_nobody_may_create_apps_or_client_secrets():
 
 def test_administrators_bring_the_rights_and_the_policies_that_hold_them():
     rendered = objects(ADMINS)
-    assert rules(rendered, "cube-oauth-portal-tenant", "analytics")[0]["verbs"] == ["get", "list", "watch", "create"]
+    assert rules(rendered, "cube-oauth-portal-tenant", "analytics")[0]["verbs"] == [
+        "get",
+        "list",
+        "watch",
+        "create",
+        "patch",
+        "delete",
+    ]
     verbs = [
         rule["verbs"] for rule in rules(rendered, "cube-oauth-controller-tenant", "analytics") if "secrets" in rule["resources"]
     ]

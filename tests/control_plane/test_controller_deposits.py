@@ -55,6 +55,7 @@ def test_a_typed_client_secret_makes_the_app_ready_and_is_replaced_and_somebody_
     deposit(installation, app, "canary-typed")
     eventually(lambda: any(one["reason"] == "ClientSecretKeptElsewhere" for one in installation.events()), say=installation.tell)
     assert beside(installation) == "canary-by-hand"
+    eventually(lambda: trial(installation)["reason"] == "ClientSecretKeptElsewhere", say=installation.tell)
     eventually(lambda: installation.stored("client") == [], say=installation.tell)
     log = controller.log.read_text()
     assert not any(hidden in log for hidden in ("canary", "long ago"))

@@ -66,14 +66,15 @@ def test_where_there_are_administrators_the_policies_hold_portal_and_controller(
         assert applied.returncode == 0, applied.stderr
         _eventually(
             lambda: (
-                "without a service account only"
+                "neither give an OAuthApp a service account"
                 in asked(portal, _app(serviceAccount={"secretRef": {"name": "x"}, "env": {"A": "a"}}))
             )
         )
         _eventually(lambda: "and of those only its own" in asked(controller, _secret({})))
         assert asked(portal, _app()) == ""
         assert asked(portal, _app(clientSecretRef={"name": "sales-client"})) == ""
-        assert "client Secret of their own name" in asked(portal, _app(clientSecretRef={"name": "cube-api"}))
+        assert "client Secrets of their own name" in asked(portal, _app(clientSecretRef={"name": "cube-api"}))
+        _the_portal_changes_and_deletes(kubectl, portal)
         ours = {"cubeoauth.dev/oauth-client": "sales", "app.kubernetes.io/managed-by": "cube-oauth-operator"}
         assert asked(controller, _secret(ours)) == ""
         kubectl("create", "-n", "admin-test-tenant", "-f", "-", input=json.dumps(_secret({})))
@@ -83,6 +84,27 @@ def test_where_there_are_administrators_the_policies_hold_portal_and_controller(
         assert "only the portal may create" in kubectl(*deposit, check=False).stderr
     finally:
         kubectl("delete", "--ignore-not-found", "--wait=false", "-f", "-", input=_without_crds(rendered))
+
+
+def _the_portal_changes_and_deletes(kubectl, portal):
+    account = {"secretRef": {"name": "x"}, "env": {"A": "a"}}
+    by_hand = _app(clientSecretRef={"name": "by-hand"}, serviceAccount=account)
+    kubectl("create", "-n", "admin-test-tenant", "-f", "-", input=json.dumps(by_hand))
+
+    def patched(**spec):
+        patch = ("patch", "oauthapp", "sales", "-n", "admin-test-tenant", "--dry-run=server", "--type=merge", "-p")
+        answer = kubectl(*patch, json.dumps({"spec": spec}), portal, check=False)
+        return answer.stderr if answer.returncode else ""
+
+    assert patched(clientID="other") == ""
+    assert patched(clientSecretRef={"name": "sales-client-abc"}) == ""
+    assert patched(clientSecretRef=None) == ""
+    assert "client Secrets of their own name only" in patched(clientSecretRef={"name": "cube-api"})
+    assert "nor change it" in patched(serviceAccount={"secretRef": {"name": "y"}})
+    assert "nor change it" in patched(serviceAccount=None)
+    status = ("patch", "oauthapp", "sales", "-n", "admin-test-tenant", "--subresource=status", "--type=merge", "-p", "{}")
+    assert kubectl(*status, portal, check=False).returncode != 0, "what the controller says is the controller's"
+    assert kubectl("delete", "oauthapp", "sales", "-n", "admin-test-tenant", portal, check=False).returncode == 0
 
 
 def _app(**spec):

@@ -85,19 +85,20 @@ class Deposits:
         if app is None or not recent(deposit, app, self._clock.now()):
             log.warning("came too late, or for another app; removed", extra=_where(deposit))
             return
-        if wanted(deposit, app):
-            await self._place(deposit, app)
+        problem = await self._place(deposit, app) if wanted(deposit, app) else None
         self._saw(app)
-        await self._trials.run(app)
+        await self._trials.run(app, problem)
 
-    async def _place(self, deposit: ClientDeposit, app: OAuthApp) -> None:
+    async def _place(self, deposit: ClientDeposit, app: OAuthApp) -> Problem | None:
+        """Why it was not put there, or None."""
         existing = await self._api.get(SECRETS, deposit.secret_name, deposit.app.namespace)
         body = placed(deposit, existing)
         if isinstance(body, Problem):
             self._events.warning("OAuthApp", app.metadata, body.reason, body.message)
-            return
+            return body
         await self._write(body, new=existing is None)
         log.info("client secret placed", extra=_where(deposit))
+        return None
 
     async def _write(self, body: Object, *, new: bool) -> None:
         if new:

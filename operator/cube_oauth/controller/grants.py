@@ -20,7 +20,17 @@ from cube_oauth.controller.inventory import app_key, key_of
 from cube_oauth.controller.rotation import REQUEST, seal
 from cube_oauth.kube.api import SECRETS, USER_CREDENTIALS, Api, KubeError
 from cube_oauth.kube.watch import Mirror
-from cube_oauth.lifecycle.authorize import CONNECTED, DONE, LONGEST_AGE, SENTENCES, Identified, Refused, identified, refused
+from cube_oauth.lifecycle.authorize import (
+    CODE_REFUSED,
+    CONNECTED,
+    DONE,
+    LONGEST_AGE,
+    SENTENCES,
+    Identified,
+    Refused,
+    identified,
+    refused,
+)
 from cube_oauth.lifecycle.decide import Observed, origin
 from cube_oauth.lifecycle.publish import AUTHORIZED, granted, unwanted
 from cube_oauth.lifecycle.revoke import replaced_is_revoked
@@ -68,8 +78,6 @@ CLAIM = timedelta(seconds=20)
 TRY_AGAIN = timedelta(seconds=2)
 REFUSED, REPLACED = "AuthorizationRefused", "Replaced"
 """Why the tokens of a sign-in are revoked."""
-
-INVALID_GRANT_SENTENCE = "The provider did not accept the authorization code. Connect again."
 
 
 @dataclass(frozen=True)
@@ -325,7 +333,7 @@ class Grants:
             return await self._later(order, problem, now)
         if problem.kind is Kind.APP:
             self._apps.refused(app_key(order.credential), problem)
-        sentence = INVALID_GRANT_SENTENCE if problem.reason == "InvalidGrant" else problem.message
+        sentence = SENTENCES[CODE_REFUSED] if problem.reason == CODE_REFUSED else problem.message
         await self._finish(order.secret, order.credential, problem.reason, sentence)
         return None
 

@@ -34,11 +34,11 @@ class Trials:
         self._installation = installation
         self._clock = clock
 
-    async def run(self, app: OAuthApp) -> None:
-        """Try it now, and let its status say how it went. Raises KubeError."""
+    async def run(self, app: OAuthApp, problem: Problem | None = None) -> None:
+        """Try it now, and let its status say how it went; ``problem``: what is wrong already. Raises KubeError."""
         key = key_of(app.metadata)
         await self._apps.reconcile(key)  # with the Secret as it is now
-        self._apps.tried(key, trial(app, await self._problem(app), self._clock.now()))
+        self._apps.tried(key, trial(app, problem or await self._problem(app), self._clock.now()))
 
     async def _problem(self, app: OAuthApp) -> Problem | None:
         try:

@@ -37,6 +37,8 @@ class Refused(StrEnum):
     INCOMPLETE = "AuthorizationIncomplete"
 
 
+CODE_REFUSED = "InvalidGrant"
+"""The provider's word for an authorization code that does not count (RFC 6749, section 5.2)."""
 DONE = "Authorized"
 SUBJECT_UNKNOWN = "SubjectUnknown"
 _AGAIN = "Connect again."
@@ -52,6 +54,7 @@ SENTENCES: dict[str, str] = {
     Refused.SUBJECT_DIFFERS: "The person at the provider is another one than the person in the portal; the token was revoked. "
     "Log out at the provider, and connect again with your own account. If it was your own, the OAuthApp's administrator states in "
     "spec.subject which claim is the username (claim), and how it is compared (match).",
+    CODE_REFUSED: f"The provider did not accept the authorization code. {_AGAIN}",
     Refused.IDENTITY: f"The provider's ID token does not belong to this authorization; the token was revoked. {_AGAIN}",
     Refused.INCOMPLETE: "The provider gave a token, but what had to be asked after that (who authorized, or the warehouse's own "
     f"token) was not answered within ten minutes; the token was revoked. {_AGAIN}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from cube_oauth.portal.appform import AppForm, presets
 from cube_oauth.portal.origin import origin
 from cube_oauth.portal.overview import Words, condition, ready, state_of, why_not_ready, words_of
 from cube_oauth.portal.portal import audit, portal_of, see_other, visit_of
+from cube_oauth.portal.reasons import why
 from cube_oauth.portal.refusals import RefusedError
 from cube_oauth.portal.texts import Moment, Text, say
 
@@ -23,12 +25,13 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from cube_oauth.portal.origin import ListedApp
-    from cube_oauth.portal.portal import Portal
     from cube_oauth.resources.meta import Condition
     from cube_oauth.resources.oauthapp import OAuthApp
     from cube_oauth.resources.usercredential import State, UserCredential
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+log = logging.getLogger(__name__)
 
 PATH = "/admin/apps"
 _COUNTS = {"active": "count.active", "pending": "count.pending", "expired": "count.expired", "revoked": "count.revoked"}
@@ -108,7 +111,7 @@ def trial_words(app: OAuthApp, now: datetime) -> Words | None:
     if found is None:
         return None
     at = Moment(found.last_transition_time or now, now)
-    return Words(say("trial.good" if found.status == "True" else "trial.bad", at=at), say("trial.says", why=found.message))
+    return Words(say("trial.good" if found.status == "True" else "trial.bad", at=at), why(found, app))
 
 
 async def apps(request: web.Request) -> web.StreamResponse:
@@ -121,7 +124,7 @@ async def apps(request: web.Request) -> web.StreamResponse:
 async def app(request: web.Request) -> web.StreamResponse:
     """``GET /admin/apps/<namespace>/<app>``: the app, and who is connected."""
     portal, visit = portal_of(request), visit_of(request)
-    found, searched = _app_of(request), request.query.get("q", "").strip()
+    found, searched = app_of(request), request.query.get("q", "").strip()
     people = [person for person in portal.cluster.people(found) if searched.casefold() in person.spec.username.casefold()]
     return portal.pages.page(
         "admin_app.html",
@@ -144,7 +147,7 @@ async def new(request: web.Request) -> web.StreamResponse:
         form = AppForm.empty(request.query.get("preset", "generic"), namespaces[0] if namespaces else "")
     except ValueError:
         raise web.HTTPNotFound from None
-    return _form(request, form, {})
+    return form_page(request, form, {})
 
 
 async def create(request: web.Request) -> web.StreamResponse:
@@ -159,9 +162,9 @@ async def create(request: web.Request) -> web.StreamResponse:
     if action == "create" and not form.public and not secret.get_secret_value():
         problems["client_secret"] = say("form.client-secret")
     if problems or action not in ("create", "yaml"):
-        return _form(request, form, problems)
+        return form_page(request, form, problems)
     if action == "yaml":
-        return portal.pages.page("admin_yaml.html", visit_of(request), form=form)
+        return portal.pages.page("admin_yaml.html", visit_of(request), change=None, effect=None, form=form)
     return await _create(request, form, secret)
 
 
@@ -170,29 +173,30 @@ async def _create(request: web.Request, form: AppForm, secret: SecretStr) -> web
     try:
         made = await cluster.create_app(form.made_here())
     except KubeError as error:
-        if not error.conflict and error.status != INVALID:
-            raise
-        return _form(request, form, {"name": say("form.taken")} if error.conflict else {"form": say("form.refused")})
-    if not form.public:
-        await cluster.have_tried(made, secret)
+        if error.conflict:
+            return form_page(request, form, {"name": say("form.taken")})
+        if error.status == INVALID:
+            return form_page(request, form, {"form": say("form.refused")})
+        log.warning("the API server did not take a new app", extra={"error": str(error)})
+        return form_page(request, form, {"form": say("edit.unavailable")}, 503)
     audit.info("app created", extra=_who(request, form.namespace, form.name))
     visit.notify("notice.created", form.title)
+    if not form.public:
+        await hand_in_secret(request, made, secret)
     return see_other(f"{PATH}/{form.namespace}/{form.name}")
 
 
 async def revoke(request: web.Request) -> web.StreamResponse:
     """``POST /admin/apps/<namespace>/<app>/revoke``: end one connection, several, or all."""
     portal, visit, fields = portal_of(request), visit_of(request), await request.post()
-    found = _app_of(request)
+    found = app_of(request)
     everybody, chosen = fields.get("all") == "yes", {str(name) for name in fields.getall("credential", [])}
     ending = [
         person
         for person in portal.cluster.people(found)
         if (everybody or person.metadata.name in chosen) and not person.spec.suspend
     ]
-    await _end(portal, ending)
-    for person in ending:
-        audit.info("revoked", extra={**_who(request, person.metadata.namespace, found.metadata.name), "of": person.spec.username})
+    await end(request, found, ending)
     visit.notify("notice.revoked" if ending else "notice.none-revoked", found.title)
     return see_other(f"{PATH}/{found.metadata.namespace}/{found.metadata.name}")
 
@@ -200,19 +204,18 @@ async def revoke(request: web.Request) -> web.StreamResponse:
 async def client_secret(request: web.Request) -> web.StreamResponse:
     """``POST /admin/apps/<namespace>/<app>/secret``: a new client secret for an app that was made here."""
     visit, fields = visit_of(request), await request.post()
-    found, secret = _app_of(request), SecretStr(str(fields.get("client_secret", "")).strip())
+    found, secret = app_of(request), SecretStr(str(fields.get("client_secret", "")).strip())
     if origin(found.metadata) or found.spec.client_secret_ref is None:
         raise RefusedError("KeptElsewhere", 409, title=found.title)
     if secret.get_secret_value():
-        await portal_of(request).cluster.have_tried(found, secret)
-        audit.info("client secret changed", extra=_who(request, found.metadata.namespace, found.metadata.name))
         visit.notify("notice.secret", found.title)
+        await hand_in_secret(request, found, secret)
     return see_other(f"{PATH}/{found.metadata.namespace}/{found.metadata.name}")
 
 
 async def test(request: web.Request) -> web.StreamResponse:
     """``POST /admin/apps/<namespace>/<app>/test``: the controller tries the app, and the page says how it went."""
-    portal, visit, before = portal_of(request), visit_of(request), _app_of(request)
+    portal, visit, before = portal_of(request), visit_of(request), app_of(request)
     key = before.metadata.namespace, before.metadata.name
 
     def answered() -> bool:
@@ -236,23 +239,39 @@ def _trial(app: OAuthApp) -> Condition | None:
     return condition(app.status.conditions, TRIED)
 
 
-async def _end(portal: Portal, ending: list[UserCredential]) -> None:
-    turn = asyncio.Semaphore(AT_ONCE)
+async def hand_in_secret(request: web.Request, app: OAuthApp, secret: SecretStr) -> None:
+    """Deposit a client secret for the controller. What was done before stands: when this fails, the next page says so."""
+    meta = app.metadata
+    try:
+        await portal_of(request).cluster.have_tried(app, secret)
+    except KubeError as error:
+        log.warning("a client secret was not taken", extra={"error": str(error)})
+        visit_of(request).notify("notice.secret-lost", app.title)
+    else:
+        audit.info("client secret changed", extra=_who(request, meta.namespace, meta.name))
 
-    async def end(person: UserCredential) -> None:
+
+async def end(request: web.Request, app: OAuthApp, ending: list[UserCredential]) -> None:
+    """End these connections; the controller revokes their tokens."""
+    turn, cluster = asyncio.Semaphore(AT_ONCE), portal_of(request).cluster
+
+    async def one(person: UserCredential) -> None:
         async with turn:
-            await portal.cluster.remove(person)
+            await cluster.remove(person)
 
-    await asyncio.gather(*(end(person) for person in ending))
+    await asyncio.gather(*(one(person) for person in ending))
+    for person in ending:
+        audit.info("revoked", extra={**_who(request, person.metadata.namespace, app.metadata.name), "of": person.spec.username})
 
 
-def _form(request: web.Request, form: AppForm, problems: dict[str, Text]) -> web.StreamResponse:
+def form_page(request: web.Request, form: AppForm, problems: dict[str, Text], status: int = 0) -> web.StreamResponse:
+    """The form for a new app."""
     portal = portal_of(request)
     installation = portal.settings.installation
     return portal.pages.page(
         "admin_new.html",
         visit_of(request),
-        status=422 if problems else 200,
+        status=status or (422 if problems else 200),
         form=form,
         problems=problems,
         presets=presets(),
@@ -262,11 +281,17 @@ def _form(request: web.Request, form: AppForm, problems: dict[str, Text]) -> web
     )
 
 
-def _app_of(request: web.Request) -> ListedApp:
+def app_of(request: web.Request) -> ListedApp:
+    """The app that the address names. Raises RefusedError."""
     found = portal_of(request).cluster.app(request.match_info["namespace"], request.match_info["app"])
     if found is None:
         raise RefusedError("NoSuchApp", 404)
     return found
+
+
+def audited(request: web.Request) -> dict[str, str]:
+    """Who did something to the app that the address names."""
+    return _who(request, request.match_info["namespace"], request.match_info["app"])
 
 
 def _who(request: web.Request, namespace: str, app: str) -> dict[str, str]:

@@ -1,9 +1,9 @@
-"""The form for a new OAuthApp: what was typed, what is wrong with it, and the objects that it describes. Pure."""
+"""The form for an OAuthApp: what was typed, what is wrong with it, and the objects that it describes. Pure."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from cube_oauth.providers.presets import ProviderPreset
+    from cube_oauth.resources.oauthapp import OAuthApp
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _SCOPE = re.compile(r"[!#-\[\]-~]+")
 """RFC 6749, section 3.3."""
 PARAMETER = "parameter-"
 """Prefix of the fields for a preset's parameters."""
+_ADDRESSES = ("issuer_url", "authorization_url", "token_url")
 
 
 def slug(title: str) -> str:
@@ -47,6 +49,8 @@ class AppForm:
     public: bool = False
     """A client without a secret."""
     scopes: str = ""
+    endpoints: bool = False
+    """Whether the app has addresses of its own although the preset knows some."""
 
     @classmethod
     def empty(cls, preset: str, namespace: str) -> Self:
@@ -76,6 +80,42 @@ class AppForm:
             scopes=" ".join(text("scopes").split()),
         )
 
+    @classmethod
+    def of(cls, app: OAuthApp) -> Self:
+        """With what an app says already."""
+        spec = app.spec
+        return cls(
+            preset=str(spec.provider.name),
+            namespace=app.metadata.namespace,
+            title=app.title,
+            name=app.metadata.name,
+            parameters=dict(spec.provider.parameters),
+            issuer_url=spec.issuer_url or "",
+            authorization_url=spec.authorization_url or "",
+            token_url=spec.token_url or "",
+            client_id=spec.client_id,
+            public=spec.client_secret_ref is None,
+            scopes=" ".join(spec.scopes or PRESETS[spec.provider.name].scopes),
+            endpoints=bool(spec.issuer_url or spec.authorization_url or spec.token_url),
+        )
+
+    @classmethod
+    def typed(cls, app: OAuthApp, fields: Mapping[str, Any]) -> Self:
+        """An app's form with other values; its name, namespace and preset stay, and so does what the form has no field for."""
+        before, read = cls.of(app), cls.read({**fields, "preset": str(app.spec.provider.name)})
+        known = {parameter.name for parameter in before.known.parameters}
+        parameters = {name: value for name, value in before.parameters.items() if name not in known}
+        addresses = {name: getattr(read if before.asks_for_endpoints else before, name) for name in _ADDRESSES}
+        return replace(
+            before,
+            title=read.title,
+            parameters={**parameters, **read.parameters},
+            client_id=read.client_id,
+            public=read.public,
+            scopes=read.scopes,
+            **addresses,
+        )
+
     @property
     def known(self) -> ProviderPreset:
         """What the preset knows."""
@@ -83,8 +123,12 @@ class AppForm:
 
     @property
     def asks_for_endpoints(self) -> bool:
-        """Whether the preset knows no addresses."""
-        return not (self.known.issuer or self.known.authorization_url)
+        """Whether addresses can be typed: the preset knows none, or the app has its own."""
+        return self.endpoints or not self._knows_endpoints
+
+    @property
+    def _knows_endpoints(self) -> bool:
+        return bool(self.known.issuer or self.known.authorization_url)
 
     @property
     def secret_name(self) -> str:
@@ -143,19 +187,23 @@ class AppForm:
             f"kubectl label {secret} {self.secret_name} {CLIENT_CONSENT_LABEL}={self.name}\n"
         )
 
+    def advice(self, parameter: str) -> Text:
+        """What to write for a parameter of the preset."""
+        return Text(f"advice.{self.preset}.{parameter}")
+
     def _parameter_problems(self) -> dict[str, Text | None]:
         return {
             PARAMETER + known.name: _unless(
-                bool(known.pattern.fullmatch(value)) if (value := self.parameters.get(known.name)) else not known.required,
+                known.accepts(self.parameters.get(known.name)),
                 "form.parameter",
-                advice=known.advice,
+                advice=self.advice(known.name),
             )
             for known in self.known.parameters
         }
 
     def _endpoint_problems(self) -> dict[str, Text | None]:
         typed = {"issuer": self.issuer_url, "authorization": self.authorization_url, "token_url": self.token_url}
-        enough = bool(self.issuer_url or (self.authorization_url and self.token_url))
+        enough = bool(self._knows_endpoints or self.issuer_url or (self.authorization_url and self.token_url))
         wrong = {name: _unless(not value or _https(value), "form.url") for name, value in typed.items()}
         return {**wrong, "issuer": wrong["issuer"] or _unless(enough, "form.endpoints")}
 
@@ -167,16 +215,15 @@ def _unless(good: bool, key: str, **values: object) -> Text | None:
 def _https(url: str) -> bool:
     try:
         parts = urlsplit(url)
-    except ValueError:
+        return parts.scheme == "https" and bool(parts.hostname) and parts.port != 0 and not re.search(r"\s", url)
+    except ValueError:  # of a broken IPv6 address, or a port that is none
         return False
-    return parts.scheme == "https" and bool(parts.hostname) and not re.search(r"\s", url)
 
 
-def presets() -> list[tuple[str, Text | str]]:
+def presets() -> list[tuple[str, Text]]:
     """The presets with their titles: those that know addresses first, any other provider last."""
-    named = [(str(name), known.title) for name, known in PRESETS.items() if name is not Preset.GENERIC]
-
-    def order(item: tuple[str, str]) -> tuple[bool, str]:
-        return AppForm(preset=item[0]).asks_for_endpoints, item[1].casefold()
-
-    return [*sorted(named, key=order), (str(Preset.GENERIC), say("form.generic"))]
+    named = sorted(
+        (name for name in PRESETS if name is not Preset.GENERIC),
+        key=lambda name: (AppForm(preset=str(name)).asks_for_endpoints, PRESETS[name].title.casefold()),
+    )
+    return [*((str(name), Text(f"preset.{name}")) for name in named), (str(Preset.GENERIC), say("form.generic"))]

@@ -1,6 +1,7 @@
 """What the portal sees and does in the cluster.
 
-It reads OAuthApps and UserCredentials, creates and deletes UserCredentials, and deposits grants. It reads no Secret.
+It reads OAuthApps and UserCredentials, creates and deletes UserCredentials, deposits grants, and does with OAuthApps what
+administrators ask for. It reads no Secret.
 """
 
 from __future__ import annotations
@@ -127,6 +128,27 @@ class Cluster:
     async def create_app(self, body: dict[str, Any]) -> OAuthApp:
         """A new OAuthApp. A KubeError with ``conflict`` when there is one of this name."""
         return OAuthApp.model_validate(await self._api.create(APPS, body, body["metadata"]["namespace"]))
+
+    async def read_app(self, namespace: str, name: str) -> ListedApp | None:
+        """The OAuthApp as it is now, not as it was listed."""
+        found = await self._api.get(APPS, name, namespace)
+        return ListedApp.model_validate(found) if found else None
+
+    async def change_app(self, app: ListedApp, spec: dict[str, Any]) -> ListedApp:
+        """Change these fields of the spec. A KubeError with ``conflict`` when anybody wrote it since it was read."""
+        meta = app.metadata
+        body = {"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version}, "spec": spec}
+        return ListedApp.model_validate(await self._api.merge(APPS, meta.name, body, meta.namespace))
+
+    async def remove_app(self, app: ListedApp) -> None:
+        """Delete this very object. Raises KubeError, with ``conflict`` when it is another of the same name."""
+        await self._api.delete(APPS, app.metadata.name, app.metadata.namespace, uid=app.metadata.uid)
+
+    def shows(self, app: ListedApp) -> bool:
+        """Whether the local copy has this object, as it was written or newer."""
+        found = self.app(app.metadata.namespace, app.metadata.name)
+        known = found.metadata if found else None
+        return known is not None and known.uid == app.metadata.uid and known.generation >= app.metadata.generation
 
     async def have_tried(self, app: OAuthApp, value: SecretStr | None = None) -> None:
         """Have the controller try an app, with a new client secret if there is one: nobody else can read that on its way."""

@@ -12,6 +12,7 @@ from cube_oauth.lifecycle.publish import AUTHORIZED, reference
 from cube_oauth.portal.addresses import way_back
 from cube_oauth.portal.overview import asked_for, card, condition, ready, why_not_ready
 from cube_oauth.portal.portal import audit, portal_of, see_other, visit_of
+from cube_oauth.portal.reasons import why
 from cube_oauth.portal.refusals import RefusedError
 from cube_oauth.portal.session import Pending, session_hash
 from cube_oauth.providers import CallbackError, Endpoints, authorization_url, new_verifier, read_callback
@@ -213,7 +214,7 @@ async def _settled(portal: Portal, visit: Visit, app: OAuthApp, before: UserCred
         return "waiting"
     said = condition(now.status.conditions, AUTHORIZED)
     if not _grew(before, now) and said and said.status == "False":
-        raise RefusedError("GrantRefused", 502, title=app.title, why=said.message)
+        raise RefusedError("GrantRefused", 502, title=app.title, why=why(said, app))
     if afterwards == "/":
         visit.notify("notice.connected", app.title)
     return "ok"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cube_oauth.portal.germanreasons import GERMAN_REASONS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -197,7 +199,6 @@ GERMAN: Mapping[str, str] = {
     "trial.hint": "Prüft die Adressen des Anbieters, die Zugangsdaten des Clients und die Redirect-URI.",
     "trial.good": "Getestet {at}: alles in Ordnung.",
     "trial.bad": "Getestet {at}: etwas stimmt nicht.",
-    "trial.says": "{why}",
     "notice.testing": "{title} wird getestet; laden Sie diese Seite gleich noch einmal.",
     "people.title": "Wer verbunden ist",
     "people.search": "Benutzername",
@@ -211,7 +212,14 @@ GERMAN: Mapping[str, str] = {
     "people.hint": "Token werden beim Anbieter widerrufen, wo er das erlaubt, und gelöscht. Wer will, kann neu verbinden; was "
     "zurückgehalten wird, bleibt es.",
     "notice.created": "{title} ist angelegt. Tragen Sie die Redirect-URI beim Anbieter ein, falls noch nicht geschehen.",
-    "notice.secret": "Das Client-Secret von {title} ist auf dem Weg an seinen Platz.",
+    "notice.secret": "Das Client-Secret von {title} ist auf dem Weg an seinen Platz; dann wird die App getestet.",
+    "notice.secret-lost": "Das Client-Secret von {title} ist nicht im Cluster angekommen: Geben Sie es unter „Client-Secret "
+    "ersetzen“ noch einmal ein.",
+    "notice.changed": "{title} ist geändert.",
+    "notice.changed.again": "{title} ist geändert. Wer verbunden ist ({number}), muss sich neu anmelden, sobald das jetzige Token "
+    "abgelaufen ist.",
+    "notice.unchanged": "An {title} war nichts anders; es wurde nichts geändert.",
+    "notice.deleted": "{title} ist gelöscht, und alle Verbindungen damit sind beendet.",
     "notice.revoked": "Verbindungen mit {title} wurden beendet.",
     "notice.none-revoked": "Es war niemand ausgewählt; keine Verbindung mit {title} wurde beendet.",
     "new.title": "Eine OAuth-App hinzufügen",
@@ -232,29 +240,89 @@ GERMAN: Mapping[str, str] = {
     "field.client-id": "Client-ID",
     "field.client-secret": "Client-Secret",
     "field.client-secret.hint": "Wird sofort für den Controller versiegelt und nie wieder angezeigt. Für YAML nicht nötig.",
+    "field.client-secret.keep": "Leer lassen, um das vorhandene zu behalten; sehen kann es hier niemand.",
     "field.public": "Ein öffentlicher Client: Er hat kein Secret",
     "field.scopes": "Scopes",
     "field.scopes.hint": "Durch Leerzeichen getrennt.",
-    "field.parameter.hint": "Einzutragen: {advice}.",
     "form.generic": "Anderer Anbieter",
     "form.problems": "Bitte verbessern Sie, was markiert ist. Das Client-Secret ist noch einmal einzugeben.",
     "form.refused": "Der Cluster nimmt diese App nicht an: Eine seiner Regeln spricht dagegen. Es wurde nichts angelegt.",
+    "form.refused.change": "Der Cluster nimmt diese Änderung nicht an: Eine seiner Regeln spricht dagegen. Es wurde nichts "
+    "geändert.",
     "form.taken": "In diesem Namespace gibt es schon eine App mit dieser Kennung: Wählen Sie eine andere.",
     "form.namespace": "Wählen Sie einen der Namespaces, um die sich der Operator kümmert.",
     "form.title": "Schreiben Sie einen Namen mit 1 bis 80 Zeichen.",
     "form.name": "Kleinbuchstaben, Ziffern und Bindestriche, höchstens 63; am Anfang und Ende ein Buchstabe oder eine Ziffer.",
     "form.client-id": "Kopieren Sie die Client-ID, die der Anbieter bei der Registrierung gezeigt hat.",
     "form.client-secret": "Kopieren Sie das Client-Secret vom Anbieter, oder sagen Sie, dass es keines gibt.",
+    "form.client-secret.moved": "Damit ginge das Client-Secret an einen anderen Ort als bisher: Geben Sie das ein, das dorthin "
+    "gehört. Das vorhandene wird nicht dorthin geschickt.",
     "form.scopes": "Scopes ohne Anführungszeichen und Backslash, durch Leerzeichen getrennt.",
     "form.parameter": "Einzutragen: {advice}.",
     "form.url": "Schreiben Sie eine vollständige https://-Adresse, denn dorthin gehen Zugangsdaten.",
     "form.endpoints": "Schreiben Sie die Issuer-URL, oder Auth-URL und Token-URL.",
+    # changing an app
+    "edit.do": "Ändern",
+    "edit.do.kept": "Änderung vorbereiten",
+    "edit.title": "{title} ändern",
+    "edit.intro": "Verbunden sind jetzt: {number}. Mit einer anderen Client-ID oder einem anderen Token-Endpunkt wird keine dieser "
+    "Verbindungen mehr erneuert: Jede hält, so lange ihr jetziges Token hält, und dann muss man sich neu anmelden. Sonst "
+    "unterbricht nichts auf dieser Seite jemanden.",
+    "edit.intro.nobody": "Jetzt ist niemand verbunden; was Sie ändern, unterbricht niemanden.",
+    "edit.kept": "Hier können Sie die Änderung als YAML für dort schreiben.",
+    "edit.fixed": "Sie bleibt: Kennung und Namespace einer App sind nicht zu ändern.",
+    "edit.scopes": "Durch Leerzeichen getrennt. Wer verbunden ist, behält, was ihm gewährt wurde; neue Scopes gelten ab der "
+    "nächsten Anmeldung.",
+    "edit.agreed": "Alle, die verbunden sind, müssen sich dann vielleicht neu anmelden",
+    "edit.signs-out": "Alle, die verbunden sind ({number}), müssen sich dann neu anmelden: Token gehen an keinen anderen Client "
+    "und keinen anderen Token-Endpunkt als den, von dem sie kamen; darum wird keines mehr erneuert. Jedes hält, bis es abläuft.",
+    "edit.may-sign-out": "Wenn der Token-Endpunkt dann ein anderer ist, müssen sich alle, die verbunden sind ({number}), neu "
+    "anmelden: Token gehen an keinen anderen Ort als den, von dem sie kamen; darum wird keines mehr erneuert. Jedes hält, bis es "
+    "abläuft.",
+    "edit.save": "Speichern",
+    "edit.cancel": "So lassen",
+    "edit.conflict": "Jemand hat diese App geändert, nachdem Sie diese Seite geöffnet hatten; es wurde darum nichts gespeichert. "
+    "Was Sie eingegeben haben, steht noch hier, und wo die App jetzt etwas anderes sagt, steht es dabei. „Speichern“ setzt Ihres "
+    "an die Stelle. Das Client-Secret ist noch einmal einzugeben.",
+    "edit.theirs": "Die App sagt jetzt: {value}",
+    "edit.gone": "Jemand hat diese App gelöscht, nachdem Sie diese Seite geöffnet hatten. Was Sie eingegeben haben, steht noch "
+    "hier: „Anlegen“ macht daraus eine neue App, mit der niemand verbunden ist. Das Client-Secret ist noch einmal einzugeben.",
+    "edit.unavailable": "Der Cluster hat die Anfrage nicht angenommen. Was Sie eingegeben haben, steht noch hier: Versuchen Sie es "
+    "gleich noch einmal. Das Client-Secret ist noch einmal einzugeben.",
+    # deleting an app
+    "delete.do": "Löschen",
+    "delete.title": "{title} löschen?",
+    "delete.people": "Alle, die verbunden sind ({number}), werden getrennt, und ihre Token beim Anbieter widerrufen, wo er das "
+    "erlaubt.",
+    "delete.nobody": "Niemand ist verbunden.",
+    "delete.then.ServiceAccount": "Was jemand Cube fragt, läuft dann mit den Rechten des Dienstkontos, nicht mit den eigenen.",
+    "delete.then.Deny": "Bisher lehnt Cube ab, was jemand diese Datenquelle fragt, der nicht verbunden ist. Ohne die App lehnt es "
+    "niemand mehr ab: Es läuft dann mit den Rechten des Dienstkontos, wenn Cube eines hat.",
+    "delete.rest": "Ein hier eingegebenes Client-Secret wird mit gelöscht; ein von Hand angelegtes Secret bleibt, und auch die "
+    "Registrierung beim Anbieter. Was ausgesetzt ist, bleibt ausgesetzt, sollte die App wiederkommen.",
+    "delete.type": "Zur Bestätigung {name} eingeben",
+    "delete.confirm": "Es wurde nichts gelöscht: Schreiben Sie hier genau {name}.",
+    "delete.conflict": "Jemand hat diese App geändert, nachdem Sie diese Seite geöffnet hatten; es wurde darum nichts gelöscht. "
+    "Sehen Sie noch einmal hin.",
+    "yaml.change": "Was sich ändert, für das Repository, aus dem die App kommt (null: Zeile entfernen). So liest es auch Kustomize "
+    "als Patch:",
+    "yaml.change.secret": "Auch das Client-Secret muss dann ein anderes sein: Ersetzen Sie es dort, woher das Secret kommt, "
+    "zusammen mit dieser Änderung.",
+    "yaml.nothing": "Nichts ist anders, als die App es jetzt sagt.",
     "yaml.title": "{title} als YAML",
     "yaml.app": "Die OAuthApp für Ihr Repository:",
     "yaml.secret": "Das Client-Secret, einmal je Cluster, im Terminal; der Wert bleibt aus der Shell-History heraus:",
+    # why, beside the controller's own reasons
+    "reason.unknown": "Der Grund ist {reason}.",
+    "reason.exchange": "Der Tausch des Tokens ist misslungen (spec.tokenExchange). {why}",
+    "reason.parameter": "spec.provider.parameters: Für {name} einzutragen: {advice}.",
+    "reason.parameter.unknown": "spec.provider.parameters: {name} kennt die Vorlage nicht; entfernen Sie es.",
+    "nameless.claim": "der Claim {claim} fehlt oder ist kein Text",
+    "nameless.header": "der Header {header} fehlt oder ist doppelt da",
     "refused.KeptElsewhere.title": "{title} wird anderswo verwaltet",
     "refused.KeptElsewhere.body": "Die App oder ihr Client-Secret wird nicht hier verwaltet; es wurde nichts geändert. Ändern Sie "
     "es dort.",
     "retry.connect": "Noch einmal beginnen",
     "retry.login": "Anmelden",
+    **GERMAN_REASONS,
 }

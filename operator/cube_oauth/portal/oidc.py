@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from cube_oauth.portal.refusals import RefusedError
 from cube_oauth.portal.session import Pending
+from cube_oauth.portal.texts import Text, say
 from cube_oauth.providers import (
     CallbackError,
     ClientCredentials,
@@ -26,7 +27,7 @@ from cube_oauth.providers import (
     read_callback,
     verify_id_token,
 )
-from cube_oauth.resources.usercredential import username_problem
+from cube_oauth.resources.usercredential import username_fault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,9 +61,9 @@ def read_person(claims: Mapping[str, Any], settings: LogInSettings) -> Person:
     """The person in an ID token's claims. Raises RefusedError when they hold no usable username."""
     username = claim_at(claims, settings.username_claim)
     if not isinstance(username, str):
-        raise RefusedError("Nameless", 403, retry=AGAIN, why=f"the claim {settings.username_claim} is missing, or is no text")
-    if problem := username_problem(username):
-        raise RefusedError("Nameless", 403, retry=AGAIN, why=problem)
+        raise RefusedError("Nameless", 403, retry=AGAIN, why=say("nameless.claim", claim=settings.username_claim))
+    if fault := username_fault(username):
+        raise RefusedError("Nameless", 403, retry=AGAIN, why=Text(f"username.{fault}"))
     groups = claim_at(claims, settings.groups_claim)
     listed = groups if isinstance(groups, list) else [groups]
     return Person(username, tuple(group for group in listed if isinstance(group, str)))

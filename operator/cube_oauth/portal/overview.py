@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cube_oauth.lifecycle.decide import WITHDRAWN
 from cube_oauth.lifecycle.publish import AUTHORIZED
 from cube_oauth.lifecycle.reasons import Reason
+from cube_oauth.portal.reasons import why
 from cube_oauth.portal.texts import ENGLISH, Moment, Text, say
 from cube_oauth.resources.names import digest
 from cube_oauth.resources.usercredential import State
@@ -103,7 +104,7 @@ def why_not_ready(app: OAuthApp) -> Words:
     says = condition(app.status.conditions, "Ready")
     if not current(app) or says is None or says.status == "True":
         return Words(say("state.setting-up"), say("state.setting-up.hint"))
-    return Words(say("state.unavailable"), say("state.unavailable.hint", why=says.message or says.reason))
+    return Words(say("state.unavailable"), say("state.unavailable.hint", why=why(says, app)))
 
 
 def state_of(credential: UserCredential | None, now: datetime) -> State:
@@ -114,6 +115,12 @@ def state_of(credential: UserCredential | None, now: datetime) -> State:
     if status.state is State.ACTIVE and status.expires_at and status.expires_at <= now:
         return State.EXPIRED
     return status.state
+
+
+def connected(credential: UserCredential, now: datetime) -> bool:
+    """Whether there is something to lose: a token, or one that comes by itself."""
+    state = state_of(credential, now)
+    return state is State.ACTIVE or (state is State.EXPIRED and _reason(credential) in UNATTENDED)
 
 
 def card(app: OAuthApp, credential: UserCredential | None, now: datetime) -> Card:
@@ -226,5 +233,5 @@ def _active(credential: UserCredential, now: datetime) -> Words:
 def _last_attempt(credential: UserCredential | None, otherwise: str) -> Text:
     said = condition(credential.status.conditions, AUTHORIZED) if credential else None
     if said and said.status == "False":
-        return say("state.failed.hint", why=said.message)
+        return say("state.failed.hint", why=why(said, None))
     return say(otherwise)

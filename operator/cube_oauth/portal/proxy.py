@@ -9,7 +9,8 @@ from cube_oauth.portal.addresses import within
 from cube_oauth.portal.oidc import Person
 from cube_oauth.portal.refusals import RefusedError
 from cube_oauth.portal.session import Session
-from cube_oauth.resources.usercredential import username_problem
+from cube_oauth.portal.texts import Text, say
+from cube_oauth.resources.usercredential import username_fault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,9 +37,9 @@ def person_of(headers: CIMultiDictProxy[str], peer: str | None, settings: ProxyS
         raise RefusedError("NotThroughProxy", 403)
     named = headers.getall(settings.username_header, [])
     if len(named) != 1 or not named[0]:
-        raise RefusedError("Nameless", 401, why=f"the header {settings.username_header} is missing, or is there twice")
-    if problem := username_problem(named[0]):
-        raise RefusedError("Nameless", 403, why=problem)
+        raise RefusedError("Nameless", 401, why=say("nameless.header", header=settings.username_header))
+    if fault := username_fault(named[0]):
+        raise RefusedError("Nameless", 403, why=Text(f"username.{fault}"))
     groups = (group.strip() for line in headers.getall(settings.groups_header, []) for group in line.split(","))
     return Person(named[0], tuple(group for group in groups if group))
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from cube_oauth.portal import admin, api, connect, live, login
+from cube_oauth.portal import admin, adminchange, api, connect, live, login
 from cube_oauth.portal.guard import add_headers, guard
 from cube_oauth.portal.oidc import CALLBACK
 from cube_oauth.portal.overview import card, version
@@ -43,6 +43,10 @@ def application(portal: Portal) -> web.Application:
             web.get(f"{admin.PATH}/new", admin.for_admins(admin.new)),
             web.post(f"{admin.PATH}/new", admin.for_admins(admin.create)),
             web.get(f"{admin.PATH}/{_ONE_APP}", admin.for_admins(admin.app)),
+            web.get(f"{admin.PATH}/{_ONE_APP}/edit", admin.for_admins(adminchange.page)),
+            web.post(f"{admin.PATH}/{_ONE_APP}/edit", admin.for_admins(adminchange.change)),
+            web.get(f"{admin.PATH}/{_ONE_APP}/delete", admin.for_admins(adminchange.deleting)),
+            web.post(f"{admin.PATH}/{_ONE_APP}/delete", admin.for_admins(adminchange.delete)),
             web.post(f"{admin.PATH}/{_ONE_APP}/revoke", admin.for_admins(admin.revoke)),
             web.post(f"{admin.PATH}/{_ONE_APP}/secret", admin.for_admins(admin.client_secret)),
             web.post(f"{admin.PATH}/{_ONE_APP}/test", admin.for_admins(admin.test)),

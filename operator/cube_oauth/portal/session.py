@@ -42,6 +42,8 @@ class Notice(Model):
     """The app's name."""
     back: str = ""
     """An allowed address of another site, where the person came from."""
+    number: int = 0
+    """How many people, where the text says so."""
 
 
 class Session(Model):

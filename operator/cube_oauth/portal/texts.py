@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from cube_oauth.portal.reasontexts import ENGLISH_REASONS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
@@ -221,7 +223,6 @@ ENGLISH: Mapping[str, str] = {
     "trial.hint": "Tries the provider's addresses, the client's credentials and the redirect URI.",
     "trial.good": "Tested {at}: nothing is wrong.",
     "trial.bad": "Tested {at}: something is wrong.",
-    "trial.says": "{why}",
     "notice.testing": "{title} is being tested; reload this page in a moment.",
     "people.title": "Who is connected",
     "people.search": "Username",
@@ -236,7 +237,13 @@ ENGLISH: Mapping[str, str] = {
     "people.hint": "Tokens are revoked at the provider, where it permits that, and removed. People can connect again; what is "
     "withheld stays so.",
     "notice.created": "{title} is created. Register the redirect URI at the provider, if you have not yet.",
-    "notice.secret": "The client secret of {title} is on its way to its place.",
+    "notice.secret": "The client secret of {title} is on its way to its place; then the app is tested.",
+    "notice.secret-lost": "The client secret of {title} did not reach the cluster: type it again under Replace the client secret.",
+    "notice.changed": "{title} is changed.",
+    "notice.changed.again": "{title} is changed. Whoever is connected ({number}) has to sign in again once the present token has "
+    "ended.",
+    "notice.unchanged": "Nothing about {title} was different, so nothing was changed.",
+    "notice.deleted": "{title} is deleted, and all connections to it are ended.",
     "notice.revoked": "Connections to {title} were ended.",
     "notice.none-revoked": "Nobody was selected, so no connection to {title} was ended.",
     "new.title": "Add an OAuth app",
@@ -257,30 +264,87 @@ ENGLISH: Mapping[str, str] = {
     "field.client-id": "Client ID",
     "field.client-secret": "Client Secret",
     "field.client-secret.hint": "Sealed for the controller at once; it is never shown again. Not needed for YAML.",
+    "field.client-secret.keep": "Leave it empty to keep the one that is there, which nobody can see here.",
     "field.public": "A public client: it has no secret",
     "field.scopes": "Scopes",
     "field.scopes.hint": "Separated by spaces.",
-    "field.parameter.hint": "Write {advice}.",
     "form.generic": "Another provider",
     "form.problems": "Please correct what is marked. The client secret has to be typed again.",
     "form.refused": "The cluster does not accept this app: a rule of the cluster, or a policy, speaks against it. Nothing was "
     "created.",
+    "form.refused.change": "The cluster does not accept this change: a rule of the cluster, or a policy, speaks against it. "
+    "Nothing was changed.",
     "form.taken": "There is an app with this identifier in this namespace already: choose another.",
     "form.namespace": "Choose one of the namespaces that the operator looks after.",
     "form.title": "Write a name of 1 to 80 characters.",
     "form.name": "Write lower-case letters, digits and hyphens, at most 63, a letter or digit first and last.",
     "form.client-id": "Copy the client ID that the provider showed when you registered.",
     "form.client-secret": "Copy the client secret that the provider showed when you registered, or say that there is none.",
+    "form.client-secret.moved": "This sends the client secret to another place than before: type the one that belongs there. The "
+    "one that is there now is not sent.",
     "form.scopes": "Write scopes without quotation marks or backslashes, separated by spaces.",
     "form.parameter": "Write {advice}.",
     "form.url": "Write an absolute https:// address, because credentials travel there.",
     "form.endpoints": "Write the issuer URL, or both the Auth URL and the Token URL.",
+    # changing an app
+    "edit.do": "Change",
+    "edit.do.kept": "Prepare a change",
+    "edit.title": "Change {title}",
+    "edit.intro": "Connected now: {number}. With another client ID or another token endpoint none of these connections is renewed "
+    "any more: each lasts as long as its present token, and then the person has to sign in again. Nothing else here interrupts "
+    "anybody.",
+    "edit.intro.nobody": "Nobody is connected now, so whatever you change interrupts nobody.",
+    "edit.kept": "Here you can write the change as YAML for there.",
+    "edit.fixed": "It stays: identifier and namespace of an app cannot be changed.",
+    "edit.scopes": "Separated by spaces. Who is connected keeps what was granted; new scopes count from the next sign-in.",
+    "edit.agreed": "Everybody who is connected may have to sign in again",
+    "edit.signs-out": "Everybody who is connected ({number}) will have to sign in again: tokens are sent to no other client and no "
+    "other token endpoint than they came from, so none is renewed any more. Each lasts until it ends.",
+    "edit.may-sign-out": "If the token endpoint is another one then, everybody who is connected ({number}) will have to sign in "
+    "again: tokens are sent to no other place than they came from, so none is renewed any more. Each lasts until it ends.",
+    "edit.save": "Save",
+    "edit.cancel": "Leave it as it is",
+    "edit.conflict": "Somebody changed this app after you opened this page, so nothing was saved. What you typed is still here; "
+    "what the app says now stands where it differs. Save once more to put yours in its place. The client secret has to be typed "
+    "again.",
+    "edit.theirs": "The app now says: {value}",
+    "edit.gone": "Somebody deleted this app after you opened this page. What you typed is still here: Create makes a new app of "
+    "it, to which nobody is connected. The client secret has to be typed again.",
+    "edit.unavailable": "The cluster did not take the request. What you typed is still here: try again in a moment. The client "
+    "secret has to be typed again.",
+    # deleting an app
+    "delete.do": "Delete",
+    "delete.title": "Delete {title}?",
+    "delete.people": "Everybody who is connected ({number}) is disconnected, and their tokens are revoked at the provider, where "
+    "it permits that.",
+    "delete.nobody": "Nobody is connected.",
+    "delete.then.ServiceAccount": "What people ask Cube then runs with the service account's permissions, not with theirs.",
+    "delete.then.Deny": "Until now, Cube refuses what people ask of this data source unless they are connected. Without the app "
+    "nothing refuses it: what they ask then runs with the service account's permissions, if Cube has one.",
+    "delete.rest": "A client secret that was typed in here is deleted, too; a Secret that somebody made by hand stays, and so does "
+    "the registration at the provider. What an administrator suspended stays suspended, should the app come back.",
+    "delete.type": "Type {name} to confirm",
+    "delete.confirm": "Nothing was deleted: write exactly {name} here.",
+    "delete.conflict": "Somebody changed this app after you opened this page, so nothing was deleted. Look once more.",
+    "yaml.change": "What changes, for the repository that the app comes from (null: remove the line). A patch for Kustomize reads "
+    "the same:",
+    "yaml.change.secret": "The client secret has to be another one then, too: replace it where the Secret comes from, together "
+    "with this.",
+    "yaml.nothing": "Nothing is different from what the app says now.",
     "yaml.title": "{title} as YAML",
     "yaml.app": "The OAuthApp, for your repository:",
     "yaml.secret": "The client secret, once for each cluster, from a terminal; its value stays out of the shell's history:",
+    # why, beside the controller's own reasons
+    "reason.unknown": "The reason is {reason}.",
+    "reason.exchange": "The token exchange failed (spec.tokenExchange). {why}",
+    "reason.parameter": "spec.provider.parameters: write {advice} for {name}.",
+    "reason.parameter.unknown": "spec.provider.parameters: the preset knows no {name}; remove it.",
+    "nameless.claim": "the claim {claim} is missing, or is no text",
+    "nameless.header": "the header {header} is missing, or is there twice",
     "refused.KeptElsewhere.title": "{title} is kept elsewhere",
     "refused.KeptElsewhere.body": "What keeps it, or its client secret, is not this portal, so nothing was changed. Change it "
     "there.",
     "retry.connect": "Start again",
     "retry.login": "Log in",
+    **ENGLISH_REASONS,
 }

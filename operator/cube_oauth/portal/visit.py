@@ -64,9 +64,10 @@ class Visit:
             raise RefusedError("SessionOver", 401, retry="/login")
         return self.session
 
-    def notify(self, text: str, title: str, back: str = "") -> None:
+    def notify(self, text: str, title: str, back: str = "", number: int = 0) -> None:
         """Tell this on the next page."""
-        self.session = self.person.model_copy(update={"notice": Notice(text=text, title=title, back=back)})
+        notice = Notice(text=text, title=title, back=back, number=number)
+        self.session = self.person.model_copy(update={"notice": notice})
 
     def take_notice(self) -> Notice | None:
         """What is to be told, once."""

@@ -18,6 +18,7 @@ from joserfc.jwk import KeySet
 from cube_oauth.providers.answers import HTTPAnswer, TokenAnswer, json_object, refuse, token_answer
 from cube_oauth.providers.authentication import ClientCredentials, authenticated
 from cube_oauth.providers.errors import (
+    EXCHANGE_FAILED,
     INVALID_CLIENT,
     INVALID_METADATA,
     INVALID_REQUEST,
@@ -183,7 +184,7 @@ class ProviderClient:
             refused = problem
         if refused.kind is Kind.USER or refused.reason == INVALID_REQUEST.word:  # section 2.2.2
             raise error(TOKEN_NOT_EXCHANGED)
-        raise ProviderError(refused.kind, refused.reason, f"The token exchange failed (spec.tokenExchange). {refused.message}")
+        raise ProviderError(refused.kind, refused.reason, f"{EXCHANGE_FAILED} {refused.message}")
 
     async def client_credentials(
         self,

@@ -250,6 +250,9 @@ ANSWER_TOO_LARGE = Reason(
     "The provider's answer is larger than 1 MiB and was not read. It is tried again; if it stays so, check spec.tokenURL.",
 )
 
+EXCHANGE_FAILED = "The token exchange failed (spec.tokenExchange)."
+"""Before the sentence of an error that the warehouse gave, not the provider."""
+
 REASONS: tuple[Reason, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Reason))
 """All of them, in the order above: the user's, the app's, the weather's."""
 

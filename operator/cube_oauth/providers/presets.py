@@ -48,6 +48,10 @@ class Parameter:
     hyphens: bool = False
     """Underscores become hyphens, as in host names."""
 
+    def accepts(self, value: str | None) -> bool:
+        """Whether this can be the value; nothing can, where it is not required."""
+        return bool(self.pattern.fullmatch(value)) if value else not self.required
+
     def rendered(self, value: str | None) -> str:
         """The value as it stands in an address."""
         if value is None:

@@ -24,19 +24,33 @@ class State(StrEnum):
     REVOKED = "Revoked"
 
 
-@lru_cache(maxsize=4096)
+USERNAME_SENTENCES = {
+    "length": f"a username must have 1 to {MAX_USERNAME} characters",
+    "characters": "a username must not contain spaces, control or format characters",
+    "form": "a username must be in Unicode's composed form (NFC)",
+}
+"""Why a username cannot name a person, by a word."""
+
+
 def username_problem(username: str) -> str | None:
-    """Why ``username`` cannot name a person, or None.
+    """Why ``username`` cannot name a person, in a sentence, or None."""
+    fault = username_fault(username)
+    return USERNAME_SENTENCES[fault] if fault else None
+
+
+@lru_cache(maxsize=4096)
+def username_fault(username: str) -> str | None:
+    """Why ``username`` cannot name a person, as a key of ``USERNAME_SENTENCES``, or None.
 
     A person is compared byte for byte, so whatever looks alike but differs in bytes is refused: spaces, control and
     format characters, and text that is not in Unicode's composed form (NFC, UAX 15).
     """
     if not username or len(username) > MAX_USERNAME:
-        return f"a username must have 1 to {MAX_USERNAME} characters"
+        return "length"
     if any(character.isspace() or unicodedata.category(character).startswith("C") for character in username):
-        return "a username must not contain spaces, control or format characters"
+        return "characters"
     if not unicodedata.is_normalized("NFC", username):
-        return "a username must be in Unicode's composed form (NFC)"
+        return "form"
     return None
 
 

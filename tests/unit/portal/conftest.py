@@ -27,7 +27,7 @@ NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 BROWSER = {"Sec-Fetch-Site": "same-origin", "Origin": ORIGIN}
 
 
-def app_of(name="trino", *, namespace="analytics", spec=None, status=None, ready="True", message="", generation=1):
+def app_of(name="trino", *, namespace="analytics", spec=None, status=None, ready="True", reason="Ready", message="", generation=1):
     return {
         "metadata": {"name": name, "namespace": namespace, "uid": f"uid-{name}", "generation": generation},
         "spec": {"clientID": "client", "issuerURL": "https://idp.example.com", **(spec or {})},
@@ -37,7 +37,7 @@ def app_of(name="trino", *, namespace="analytics", spec=None, status=None, ready
             "authorizationURL": "https://idp.example.com/authorize",
             "tokenURL": "https://idp.example.com/token",
             "scopes": ["openid", "query"],
-            "conditions": [{"type": "Ready", "status": ready, "reason": "Ready", "message": message}],
+            "conditions": [{"type": "Ready", "status": ready, "reason": reason, "message": message}],
             **(status or {}),
         },
     }
@@ -68,6 +68,7 @@ class FakeApi:
         self.calls = []
         self.broken = None
         self.refuses = None
+        self.before_write = lambda: None
         self.on_grant = lambda _grant: None
 
     def put(self, resource, body):
@@ -100,6 +101,25 @@ class FakeApi:
             self.on_grant(stored)
         return stored
 
+    async def merge(self, resource, name, body, namespace=None):
+        """A merge patch, compared with the resource version as the API server does."""
+        self._called("patch", resource)
+        self.before_write()
+        found = self.objects[resource.plural, namespace, name]
+        if any(found["metadata"].get(field, "") != value for field, value in body["metadata"].items()):
+            raise KubeError(409, "Conflict", "PATCH")
+        if self.refuses and resource is self.refuses:
+            raise KubeError(422, "Invalid", "PATCH")
+        self.change(resource, name, namespace, merged(found["spec"], body["spec"]))
+        return self.objects[resource.plural, namespace, name]
+
+    def change(self, resource, name, namespace, spec=None):
+        """A write: with a spec of the spec, otherwise of the status."""
+        found = self.objects[resource.plural, namespace, name]
+        meta = found["metadata"]
+        written = {**meta, "resourceVersion": f"{meta.get('resourceVersion', '')}+", "generation": meta["generation"] + bool(spec)}
+        self.put(resource, {**found, "metadata": written, **({"spec": spec} if spec else {})})
+
     async def delete(self, resource, name, namespace=None, *, uid=None):
         self._called("delete", resource)
         found = self.objects.get((resource.plural, namespace, name))
@@ -115,6 +135,12 @@ class FakeApi:
         self.calls.append((verb, resource.plural))
         if self.broken:
             raise self.broken
+
+
+def merged(before, patch):
+    """RFC 7386."""
+    parts = {key: merged(before.get(key) or {}, value) if isinstance(value, dict) else value for key, value in patch.items()}
+    return {key: value for key, value in {**before, **parts}.items() if value is not None}
 
 
 class Browser:

@@ -76,10 +76,10 @@ async def test_without_the_setting_there_are_no_administrators(browser, world):
 
 
 async def test_the_list_says_how_each_app_is(admin, world):
-    world.add_app("broken", ready="False", message="The Secret is missing.")
+    world.add_app("broken", ready="False", reason="InvalidClient")
     html = (await admin.get(APPS)).html
     assert "2 connected, 1 expired" in html
-    assert "The Secret is missing." in html
+    assert "does not accept the client&#39;s ID, secret" in html
 
 
 async def test_the_redirect_uri_is_there_before_the_app(admin, world):
@@ -97,8 +97,9 @@ async def test_creating_an_app_hands_its_secret_to_the_controller_alone(admin, w
     assert app["metadata"]["labels"] == {"app.kubernetes.io/managed-by": "cube-oauth-operator"}
     (deposit,) = world.deposits()
     assert (deposit.value, deposit.secret_name, deposit.app.uid) == ("canary-secret", "sales-client", app["metadata"]["uid"])
-    (record,) = [record for record in caplog.records if record.name == "cube_oauth.audit"]
-    assert (record.message, record.username, record.app) == ("app created", "paula", "sales")
+    records = [record for record in caplog.records if record.name == "cube_oauth.audit"]
+    said = [(record.message, record.username, record.app) for record in records]
+    assert said == [("app created", "paula", "sales"), ("client secret changed", "paula", "sales")]
     page = await admin.get(answer.headers["Location"])
     assert "Sales is created" in page.html
     everything = str([vars(record) for record in caplog.records]) + page.html + str(world.api.objects)
@@ -174,12 +175,12 @@ def tried(world, name="trino", **said):
 
 
 async def test_a_trial_says_how_it_went(admin, world):
-    tried(world, status="False", reason="InvalidClient", message="The provider does not accept the client's secret.")
+    tried(world, status="False", reason="InvalidClient")
     answer = await admin.post(f"{APPS}/analytics/trino/test")
     assert answer.status == 303
     page = await admin.get(f"{APPS}/analytics/trino")
     assert "something is wrong" in page.html
-    assert "The provider does not accept the client&#39;s secret." in page.html
+    assert "does not accept the client&#39;s ID, secret" in page.html
     (deposit,) = world.deposits()
     assert deposit.value is None
 

@@ -128,11 +128,11 @@ async def test_reconnecting_waits_for_a_newer_revision(alice, world):
 
 
 async def test_what_the_controller_says_against_a_grant_is_shown(alice, world):
-    said = {"type": "Authorized", "status": "False", "reason": "SubjectDiffers", "message": "You signed in as somebody else."}
+    said = {"type": "Authorized", "status": "False", "reason": "SubjectDiffers"}
     world.controller(state="Pending", conditions=[said])
     answer = await back(alice, await alice.begin(), code="c")
     assert (answer.status, refused(answer)) == (502, "GrantRefused")
-    assert "You signed in as somebody else." in answer.html
+    assert "The person at the provider is another one" in answer.html
     assert "/connect/analytics/trino" in answer.html
 
 
@@ -334,10 +334,10 @@ async def test_access_that_was_taken_meanwhile(alice, world):
 
 async def test_an_app_that_is_not_ready_any_more(alice, world):
     state = await alice.begin()
-    world.add_app(ready="False", message="The Secret is missing.")
+    world.add_app(ready="False", reason="InvalidClient")
     answer = await back(alice, state, code="c")
     assert refused(answer) == "AppNotReady"
-    assert "The Secret is missing." in answer.html
+    assert "does not accept the client" in answer.html
 
 
 async def test_two_tabs_of_one_person(alice, world):
@@ -379,7 +379,7 @@ async def test_what_is_not_there_and_what_is_not_theirs_looks_the_same(alice, wo
 
 
 async def test_an_app_that_is_not_ready_cannot_be_begun(alice, world):
-    world.add_app(ready="False", message="The Secret is missing.")
+    world.add_app(ready="False", reason="InvalidClient")
     answer = await alice.post("/connect/analytics/trino")
     assert (answer.status, refused(answer)) == (409, "AppNotReady")
     assert alice.pending == ()

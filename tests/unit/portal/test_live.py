@@ -55,7 +55,7 @@ async def test_each_change_of_what_the_person_sees_is_told(browser, world, liste
     seen = [await following.next()]
     world.add_credential(status={"state": "Active"})
     seen.append(await following.next())
-    world.add_app(ready="False", message="The Secret is missing.")
+    world.add_app(ready="False", reason="InvalidClient")
     seen.append(await following.next())
     assert len(set(seen)) == 3
     assert version_of(await browser.get("/")) == seen[-1]

@@ -12,7 +12,7 @@ from .conftest import NOW, app_of, credential_of
 ENGLISH = LANGUAGES["en"]
 LATER, MUCH_LATER = "2026-11-23T13:00:00Z", "2027-02-03T13:00:00Z"
 EARLIER, LONG_AGO = "2026-11-22T11:00:00Z", "2026-02-03T13:00:00Z"
-FAILED = {"type": "Authorized", "status": "False", "reason": "InvalidGrant", "message": "The code is over."}
+FAILED = {"type": "Authorized", "status": "False", "reason": "InvalidGrant"}
 
 
 def shown(status=None, spec=None, app=None):
@@ -80,13 +80,13 @@ CASES = {
     "the last attempt failed": (
         {"state": "Pending", "conditions": [FAILED]},
         "Pending",
-        "Not connected. The last attempt did not succeed. The code is over.",
+        "Not connected. The last attempt did not succeed. The provider did not accept the authorization code. Connect again.",
         ("Authorize",),
     ),
     "expired, and the last attempt failed": (
         {"state": "Expired", "conditions": [FAILED]},
         "Expired",
-        "The code is over.",
+        "The provider did not accept the authorization code. Connect again.",
         ("Reconnect", "Disconnect"),
     ),
 }
@@ -112,7 +112,7 @@ def test_a_suspended_connection_has_no_button():
 
 
 NOT_READY = {
-    "the controller said why": (app_of(ready="False", message="The Secret is missing."), "The Secret is missing."),
+    "the controller said why": (app_of(ready="False", reason="InvalidClient"), "does not accept the client's ID, secret"),
     "the controller has not looked yet": (app_of(status={"observedGeneration": None}), "Being set up"),
     "the spec changed since": (app_of(generation=2), "Being set up"),
     "no condition": (app_of(status={"conditions": []}), "Being set up"),
