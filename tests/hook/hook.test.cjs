@@ -518,6 +518,31 @@ describe('a live driver', () => {
     assert.deepEqual(warehouse.drivers.map((d) => [d.released, d.releasedWhileRunning]), [[true, false], [false, undefined]]);
   });
 
+  it('keeps no connection of a sign-in that is over, though nobody asks for it any more', async () => {
+    start();
+    signIn('alice', 'a1');
+    const running = who('alice', 50);
+    await wait(20);
+    resolver.sources.alice = { warehouse: missing({ status: 'revoked', reason: 'Suspended' }) };
+    resolver.changed('alice');
+    await heard();
+    assert.equal(warehouse.drivers[0].released, false); // what runs ends first
+    assert.equal(await running, 'alice');
+    await wait(5);
+    assert.deepEqual([warehouse.drivers.length, warehouse.drivers[0].released, warehouse.drivers[0].releasedWhileRunning], [1, true, false]);
+  });
+
+  it('keeps the connections of everybody else, and of a token that only rotated', async () => {
+    start();
+    signIn('alice', 'a1');
+    signIn('bob', 'b1');
+    await Promise.all([who('alice'), who('bob')]);
+    signIn('alice', 'a2');
+    resolver.changed('alice');
+    await heard();
+    assert.deepEqual(warehouse.drivers.map((d) => d.released), [false, false]);
+  });
+
   it('keeps everybody apart under load with a rotation every few milliseconds', async () => {
     start();
     const users = Array.from({ length: 10 }, (_, i) => `user${i}`);
@@ -572,7 +597,8 @@ describe('a live driver', () => {
   it('retries a statement only when it reads', async () => {
     start();
     for (const [statement, again] of [['(SELECT 1)', true], ['/* who */ with x as (select 1) select * from x', true], ['-- y\nshow tables', true],
-      ['INSERT INTO t SELECT 1', false], ['CREATE TABLE t AS SELECT 1', false], ['CALL f()', false]]) {
+      ['INSERT INTO t SELECT 1', false], ['CREATE TABLE t AS SELECT 1', false], ['CALL f()', false],
+      ['WITH x AS (INSERT INTO t VALUES (1) RETURNING *) SELECT * FROM x', false], ['SELECT * INTO u FROM t', false]]) {
       signIn('alice', 'a1');
       people.forget();
       const mine = await driver('alice');

@@ -13,7 +13,8 @@ from typing import Any, Self
 import aiohttp
 import pytest
 
-from tests.hook.issuer import ISSUER, Issuer
+from tests.hook import sql_api
+from tests.hook.issuer import Issuer
 from tests.hook.resolver import MISSING, FakeResolver, active
 from tests.parts import cube as cubes
 from tests.parts import web
@@ -23,19 +24,6 @@ from tests.parts.warehouse import RefusedError, Warehouse
 
 HOOK = Path(__file__).parents[2] / "operator/cube_oauth/injection/hook.cjs"
 SERVICE = "cube-service-account"
-
-
-@pytest.fixture(scope="module")
-def issuer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Issuer]:
-    made = Issuer(tmp_path_factory.mktemp("issuer"))
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def warehouse(issuer: Issuer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
-    with Warehouse(issuer=ISSUER, jwks=issuer.jwks, folder=tmp_path_factory.mktemp("trino")) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -94,12 +82,7 @@ def cached(cube: Cube, username: str | None) -> dict[str, Any]:
 
 def sql(cube: Cube, context: dict[str, Any]) -> str:
     """Return what the SQL API answers (JSON) in a session with this security context."""
-    session = {"user": "x", "superuser": False, "securityContext": context}
-    request = {"id": "sql-1", "meta": {"protocol": "postgres", "apiType": "sql", "appName": "psql"}}
-    query = {"measures": [], "dimensions": ["whoami.who"], "filters": cubes.whoami_query()["filters"]}
-    load = {"request": request, "session": session, "query": query, "queryKey": [1], "sqlQuery": None, "streaming": False}
-    body = json.dumps({"fn": "sqlApiLoad", "extra": load | {"cacheMode": "stale-if-slow"}}).encode()
-    return json.dumps(web.request("POST", f"http://127.0.0.1:{cube.environment['CUBE_NATIVE_SQL_PROBE']}", body=body).json())
+    return json.dumps(sql_api.load(cube, context, {"dimensions": ["whoami.who"], "filters": cubes.whoami_query()["filters"]}))
 
 
 def dead(warehouse: Warehouse, token: str) -> None:

@@ -16,6 +16,7 @@ DEBIAN_PACKAGES = {
     "javac": "openjdk-17-jdk-headless",
     "mvn": "maven",
     "npm": "npm",
+    "psql": "postgresql",
 }
 
 

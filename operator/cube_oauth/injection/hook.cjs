@@ -65,7 +65,7 @@ const COUNTS_MS = 1_000;
 const MAX_LINE = 1 << 20;
 const MAX_PEOPLE = 20_000;
 const SAME_DECISION_MS = 60_000;
-const IDLE_MS = 300_000; // Cube releases no driver of an orchestrator it forgets
+const IDLE_MS = 1_000 * (Number(process.env.CUBE_OAUTH_IDLE_SECONDS) || 300); // Cube releases no driver of an orchestrator it forgets
 const DRAIN_MS = 600_000; // a query may run this long on a driver that was exchanged (Cube's own default limit)
 const LATE_MS = 3_000;
 const REFUSED_MS = 5_000; // no new log-in with a refused token for this long
@@ -318,6 +318,8 @@ class People {
   #people = new Map();
   /** @type {Map<string, Promise<Credentials>>} */
   #invalidating = new Map();
+  /** @type {Map<string, Set<LiveDriver>>} who has connections, by username */
+  #connected = new Map();
 
   /** @param {string} path of the socket @param {{now?: () => number, max?: number}} [options] */
   constructor(path, { now = Date.now, max = MAX_PEOPLE } = {}) {
@@ -366,6 +368,18 @@ class People {
     const people = username === undefined ? [...this.#people.values()] : [this.#people.get(username)];
     // whoever asked before may still use the answer on its way, nobody who asks from now on
     for (const person of people) if (person) Object.assign(person, { known: null, asking: null });
+    const [connected] = (username !== undefined && this.#connected.get(username)) || [];
+    if (connected) this.of(connected.caller).catch(() => {}); // the answer decides whether they are kept
+  }
+
+  /** @param {LiveDriver} driver has connections from now on, or has none any more */
+  connected(driver, isConnected = true) {
+    const { username } = driver.caller;
+    const drivers = this.#connected.get(username) ?? new Set();
+    if (isConnected) drivers.add(driver);
+    else drivers.delete(driver);
+    if (drivers.size) this.#connected.set(username, drivers);
+    else this.#connected.delete(username);
   }
 
   /** @param {Caller} caller @returns {Caller} */
@@ -394,6 +408,7 @@ class People {
     const credentials = credentialsFrom(caller, result, this.now());
     const person = this.#people.get(caller.username);
     if (person && person.caller.issuer === caller.issuer) person.known = result.stale ? null : credentials; // the resolver could not ask: nor do we keep it
+    for (const driver of [...this.#connected.get(caller.username) ?? []]) driver.heed(caller, credentials);
     return credentials;
   }
 }
@@ -641,7 +656,9 @@ const ASKS = new Set(['query', 'stream', 'streamQuery', 'downloadQueryResults', 
 const READS = new Set(['testConnection', 'tablesSchema', 'tableColumnTypes', 'queryColumnTypes']);
 const RUNS_STATEMENT = new Set(['query', 'stream', 'downloadQueryResults']);
 const READING_STATEMENT = /^(\s|\(|--[^\n]*\n|\/\*.*?\*\/)*(SELECT|WITH|SHOW|DESCRIBE|EXPLAIN|VALUES)\b/is;
-const isRead = (/** @type {string} */ name, /** @type {any} */ statement) => READS.has(name) || (RUNS_STATEMENT.has(name) && READING_STATEMENT.test(statement));
+const WRITES_WITHIN = /\b(INSERT|UPDATE|DELETE|MERGE|INTO)\b/i; // WITH x AS (INSERT ...), SELECT ... INTO
+const isRead = (/** @type {string} */ name, /** @type {any} */ statement) => (
+  READS.has(name) || (RUNS_STATEMENT.has(name) && READING_STATEMENT.test(statement) && !WRITES_WITHIN.test(statement)));
 const AsyncFunction = (async () => {}).constructor;
 
 /**
@@ -943,12 +960,19 @@ class LiveDriver {
     this.#current?.retire();
     this.#current = opened;
     this.shape = opened.driver;
+    this.people.connected(this);
     this.#closeWhenIdle(opened);
   }
 
   #drop() {
     this.#current?.retire();
     this.#current = null;
+    this.people.connected(this, false);
+  }
+
+  /** Nobody will ask a driver of a sign-in that is over: its connections are not kept until they are idle. @param {Caller} caller @param {Credentials} now */
+  heed(caller, now) {
+    if (caller.issuer === this.caller.issuer && now.eyes !== this.eyes) this.#drop();
   }
 
   /** @param {'opened' | 'exchanged' | 'refused' | 'refreshForced' | 'ended'} what */
@@ -978,12 +1002,13 @@ class LiveDriver {
   }
 
   /** @param {Opened} opened */
-  #closeWhenIdle(opened) {
+  #closeWhenIdle(opened, milliseconds = IDLE_MS) {
     setTimeout(() => {
       if (opened.retired) return;
-      if (opened.busy === 0 && Date.now() - opened.lastUsed >= IDLE_MS) this.#drop();
-      else this.#closeWhenIdle(opened);
-    }, IDLE_MS).unref();
+      const left = opened.busy ? IDLE_MS : opened.lastUsed + IDLE_MS - Date.now();
+      if (left > 0) this.#closeWhenIdle(opened, left);
+      else this.#drop();
+    }, milliseconds).unref();
   }
 }
 

@@ -1,0 +1,264 @@
+"""The hook in the real Cube, before a real PostgreSQL with a role for each person, and a Trino beside it.
+
+The password of a person's role is the person's access token: PostgreSQL says in its own log how often somebody logged in.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.hook import sql_api
+from tests.hook.issuer import Issuer
+from tests.hook.resolver import MISSING, FakeResolver, active
+from tests.hook.test_hook_with_cube import HOOK, fresh
+from tests.parts.cube import Cube, LoadError
+from tests.parts.postgres import DATABASE, SERVICE, Postgres
+from tests.parts.processes import free_port
+from tests.parts.warehouse import Warehouse
+
+SOURCES = Path(__file__).parent / "sources"
+LAKE_SERVICE = "cube-service-account"
+REFUSED_FOR = 5
+"""Seconds for which the hook tries no refused token again."""
+
+
+@pytest.fixture(scope="module")
+def resolver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeResolver]:
+    with FakeResolver(tmp_path_factory.mktemp("socket") / "resolver.sock") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def settings(postgres: Postgres, resolver: FakeResolver) -> dict[str, str]:
+    warehouse = {
+        "CUBEJS_DB_TYPE": "postgres",
+        "CUBEJS_DB_HOST": "127.0.0.1",
+        "CUBEJS_DB_PORT": str(postgres.port),
+        "CUBEJS_DB_NAME": DATABASE,
+        "CUBEJS_DB_USER": SERVICE,
+        "CUBEJS_DB_PASS": postgres.service,
+        "CUBEJS_DATASOURCES": "default,lake",
+    }
+    hook = {"CUBE_OAUTH_SOCKET": str(resolver.path), "CUBE_OAUTH_USERNAME_CLAIM": "username"}
+    return warehouse | hook | {"CUBEJS_LOG_LEVEL": "trace"}
+
+
+Start = Callable[..., Cube]
+
+
+@pytest.fixture(scope="module")
+def start(settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Start:
+    def start_cube(**more: str) -> Cube:
+        ports = {"CUBEJS_PG_SQL_PORT": str(free_port()), "CUBE_NATIVE_SQL_PROBE": str(free_port())}
+        return Cube(env=settings | ports | more, project=SOURCES, preload=HOOK, folder=tmp_path_factory.mktemp("log"))
+
+    return start_cube
+
+
+@pytest.fixture(scope="module")
+def cube(start: Start, issuer: Issuer, warehouse: Warehouse) -> Iterator[Cube]:
+    lake = {
+        "CUBEJS_DS_LAKE_DB_TYPE": "trino",
+        "LAKE_HOST": "127.0.0.1",
+        "LAKE_PORT": str(warehouse.port),
+        "LAKE_CA": warehouse.ca.read_text(),
+        "LAKE_USER": LAKE_SERVICE,
+        "LAKE_TOKEN": issuer.token(LAKE_SERVICE),
+    }
+    with start(CUBEJS_CONCURRENCY="2", **lake) as running:
+        yield running
+
+
+@pytest.fixture
+def connect(postgres: Postgres, resolver: FakeResolver) -> Callable[..., str]:
+    """Connect a new person to PostgreSQL, and to Trino with the token that is given; return the name."""
+
+    def connected(name: str = "alice", **sources: dict[str, Any]) -> str:
+        username = fresh(name)
+        resolver.set(username, postgres=active(postgres.token(username)), **sources)
+        return username
+
+    return connected
+
+
+def ask(cube: Cube, username: str | None, view: str = "whoami", *members: str) -> dict[str, Any]:
+    """Ask past every cache."""
+    nonce = {"member": f"{view}.nonce", "operator": "notEquals", "values": [fresh("nonce")]}
+    [row] = cube.load(username, {"dimensions": [f"{view}.{each}" for each in ("who", *members)], "filters": [nonce]})
+    return {name.split(".")[1]: value for name, value in row.items()}
+
+
+def who(cube: Cube, username: str | None, view: str = "whoami") -> str:
+    return ask(cube, username, view)["who"]
+
+
+def until(true: Callable[[], Any], what: str, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"{what}: not within {seconds} s"
+        time.sleep(0.05)
+
+
+def asking(cube: Cube, username: str, times: int, pool: ThreadPoolExecutor, view: str = "whoami") -> list[Future[str]]:
+    return [pool.submit(who, cube, username, view) for _ in range(times)]
+
+
+def outcome(future: Future[str]) -> str:
+    """Return who it was, or the error's text."""
+    try:
+        return future.result(120)
+    except LoadError as error:
+        return str(error)
+
+
+def test_each_of_two_data_sources_sees_its_own_identity_of_each_person(
+    cube: Cube, resolver: FakeResolver, issuer: Issuer, connect: Callable[..., str]
+) -> None:
+    alice = connect("alice", trino=active(issuer.token("A.LICE"), subject="A.LICE"))
+    bob, carol = connect("bob", trino=MISSING), fresh("carol")
+    resolver.set(carol, trino=active(issuer.token(carol)), postgres=MISSING)
+    seen = {name: (who(cube, name), who(cube, name, "lake_whoami")) for name in (alice, bob, carol, None)}
+    assert seen == {
+        alice: (alice, "A.LICE"),
+        bob: (bob, LAKE_SERVICE),
+        carol: (SERVICE, carol),
+        None: (SERVICE, LAKE_SERVICE),
+    }
+
+
+def test_a_rotation_in_one_data_source_leaves_the_others_connection_alone(
+    cube: Cube, resolver: FakeResolver, issuer: Issuer, postgres: Postgres, connect: Callable[..., str]
+) -> None:
+    alice = connect("alice", trino=active(issuer.token("first"), subject="first"))
+    before = ask(cube, alice, "whoami", "connection")
+    assert who(cube, alice, "lake_whoami") == "first"
+    log_ins = postgres.log_ins(alice)
+    kept = resolver.sources[alice]["postgres"]
+    resolver.set(alice, trino=active(issuer.token("second"), subject="second", revision=2), postgres=kept)
+    assert who(cube, alice, "lake_whoami") == "second"
+    assert ask(cube, alice, "whoami", "connection") == before
+    assert postgres.log_ins(alice) == log_ins
+    rotated = active(postgres.token(alice), revision=2)
+    resolver.set(alice, trino=resolver.sources[alice]["trino"], postgres=rotated)
+    after = ask(cube, alice, "whoami", "connection")
+    assert after["who"] == alice
+    assert after["connection"] != before["connection"]
+    until(lambda: postgres.backends(alice)[alice] == 1, "the connection of the token before is closed")
+
+
+def test_a_refusal_is_one_refused_log_in_one_forced_refresh_and_the_query_asked_again(
+    cube: Cube, resolver: FakeResolver, postgres: Postgres, connect: Callable[..., str]
+) -> None:
+    alice = connect()
+    assert who(cube, alice) == alice
+    postgres.token(alice, end=True)
+
+    def refresh(params: dict[str, Any]) -> None:
+        resolver.sources[alice] = {"postgres": active(postgres.token(alice), revision=params["revision"] + 1)}
+
+    resolver.on_invalidate = refresh
+    assert who(cube, alice) == alice
+    assert resolver.asked("invalidate", alice) == 1
+    assert postgres.log_ins(alice)[1] == 1
+
+
+def test_a_refused_token_with_nothing_newer_is_no_login_storm(
+    cube: Cube, resolver: FakeResolver, postgres: Postgres, connect: Callable[..., str]
+) -> None:
+    alice = connect()
+    assert who(cube, alice) == alice
+    postgres.token(alice, end=True)
+    resolver.on_invalidate = lambda _params: None
+    with ThreadPoolExecutor(20) as pool:
+        said = {outcome(future) for future in asking(cube, alice, 60, pool)}
+    assert all("password authentication failed" in each for each in said), said
+    assert resolver.asked("invalidate", alice) <= 2
+    assert postgres.log_ins(alice)[1] <= 8  # what two queries at a time may have begun before the first was refused
+    resolver.set(alice, postgres=active(postgres.token(alice), revision=2))
+    assert who(cube, alice) == alice
+
+
+def test_a_running_query_ends_under_the_identity_it_began_with(
+    cube: Cube, resolver: FakeResolver, postgres: Postgres, connect: Callable[..., str]
+) -> None:
+    alice = connect()
+    with ThreadPoolExecutor(1) as pool:
+        with postgres.held(7):
+            [running] = asking(cube, alice, 1, pool, "held")
+            until(lambda: postgres.waiting(alice), "the query runs")
+            resolver.set(alice, postgres={"status": "revoked", "reason": "Suspended", "fallback": "ServiceAccount"})
+            assert who(cube, alice) == SERVICE
+        assert outcome(running) == alice
+    until(lambda: not postgres.backends(alice), "nothing of her is left")
+
+
+def test_a_query_that_waits_in_the_queue_while_its_credential_ends_fails_and_changes_no_identity(
+    cube: Cube, resolver: FakeResolver, postgres: Postgres, connect: Callable[..., str]
+) -> None:
+    alice = connect()
+    with ThreadPoolExecutor(6) as pool:
+        with postgres.held(7):
+            queries = asking(cube, alice, 6, pool, "held")
+            until(lambda: postgres.waiting(alice) == 2, "two run, as many as the queue lets")
+            until(lambda: queued(cube, alice) == 6, "the others wait in the queue")
+            resolver.set(alice, postgres={"status": "revoked", "reason": "Revoked", "fallback": "ServiceAccount"})
+        said = sorted(outcome(query) for query in queries)
+    sentence = f"The credential of {alice} ended or was replaced while this query waited. Run the query again."
+    assert said[4:] == [alice] * 2
+    assert all(sentence in each for each in said[:4]), said
+
+
+def queued(cube: Cube, username: str) -> int:
+    """Count the queries that were put into a person's queue."""
+    return sum('"Added to queue"' in line and username in line and "held" in line for line in cube.said().splitlines())
+
+
+def test_a_stream_ends_whole_while_its_token_rotates(
+    cube: Cube, resolver: FakeResolver, postgres: Postgres, connect: Callable[..., str]
+) -> None:
+    alice = connect()
+    query = {"dimensions": ["stream.n", "stream.who", "stream.gate"], "ungrouped": True, "limit": 50_000, "order": []}
+    with ThreadPoolExecutor(1) as pool:
+        with postgres.held(8):
+            stream = pool.submit(sql_api.load, cube, {"username": alice}, query, streaming=True)
+            until(lambda: postgres.waiting(alice), "the stream is in its middle")
+            resolver.set(alice, postgres=active(postgres.token(alice), revision=2))
+            assert who(cube, alice) == alice  # by a new driver; the old one is kept for the stream
+        rows = stream.result(60)["rows"]
+    assert len(rows) == 30_000
+    assert {row["stream.who"] for row in rows} == {alice}
+    until(lambda: postgres.backends(alice)[alice] == 1, "the stream's connection is closed")
+
+
+def test_a_stream_that_is_refused_at_its_start_is_asked_once_more(
+    cube: Cube, resolver: FakeResolver, postgres: Postgres, connect: Callable[..., str]
+) -> None:
+    alice = connect()
+    assert who(cube, alice) == alice
+    postgres.token(alice, end=True)
+    resolver.on_invalidate = lambda _params: resolver.sources.update(
+        {alice: {"postgres": active(postgres.token(alice), revision=2)}}
+    )
+    query = {"dimensions": ["stream.n", "stream.who"], "ungrouped": True, "limit": 50_000, "order": []}
+    answer = sql_api.load(cube, {"username": alice}, query, streaming=True)
+    assert len(answer.get("rows", answer)) == 30_000
+    assert resolver.asked("invalidate", alice) == 1
+
+
+def test_more_people_than_cube_remembers_leave_no_connection_behind(
+    start: Start, resolver: FakeResolver, postgres: Postgres
+) -> None:
+    people = [fresh("many") for _ in range(105)]  # Cube forgets the orchestrators of all but 100, and closes nothing of theirs
+    token = postgres.token(*people)
+    for name in people:
+        resolver.set(name, postgres=active(token))
+    with start(CUBE_OAUTH_IDLE_SECONDS="4") as cube, ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda name: who(cube, name), people)) == people
+        assert max(postgres.backends("many-%").values(), default=0) <= 2
+        until(lambda: not postgres.backends("many-%"), "all connections are closed")
+        assert [who(cube, name) for name in people[:3]] == people[:3]
+        assert who(cube, None) == SERVICE
