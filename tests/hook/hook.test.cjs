@@ -893,6 +893,21 @@ describe('a live driver', () => {
       assert.equal(await who(null), 'service');
     });
 
+    it('says the reason of now, although Cube makes the driver again from the context that failed first', async () => {
+      start();
+      resolver.sources.carol = denied();
+      const context = { ...(await contextOf(config, { username: 'carol' })), dataSource: 'default' };
+      await assert.rejects(core.resolveDriver(context, {}), /NotConnected/);
+      resolver.sources.carol = { warehouse: { ...denied().warehouse, status: 'revoked', reason: 'Suspended' } };
+      resolver.changed('carol');
+      await heard();
+      await assert.rejects(core.resolveDriver(context, {}), /Suspended/);
+      signIn('carol', 'c1', { fallback: 'Deny' });
+      resolver.changed('carol');
+      await heard();
+      await assert.rejects(core.resolveDriver(context, {}), { reason: 'CredentialEnded' }); // not hers any more: she reads through other eyes now
+    });
+
     it('refuses whoever is not named, with the reason and the link, and lets background work go on', async () => {
       start();
       resolver.sources[''] = denied();

@@ -853,14 +853,13 @@ class LiveDriver {
     this.caller = caller;
     this.people = people;
     this.eyes = credentials.eyes;
-    this.first = credentials;
     /** @type {Loose} the newest real driver: what is not asked of the warehouse is the same for any token */
     this.shape = {};
   }
 
-  /** @returns {Promise<Loose>} the driver for Cube */
+  /** With the credentials as they are now: Cube makes a driver that failed before from the context it failed with. @returns {Promise<Loose>} the driver for Cube */
   async start() {
-    this.#settle(await this.maker.open(await this.maker.plan(this.first)));
+    this.#settle(await this.maker.open(await this.maker.plan(await this.#credentials())));
     return this.#proxy();
   }
 
