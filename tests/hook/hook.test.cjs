@@ -651,6 +651,49 @@ describe('a live driver', () => {
     assert.deepEqual([(await first)[0].user, (await second)[0].user], ['alice', 'alice']);
   });
 
+  it('closes what is open when the credential ends, although nobody asks it again', async () => {
+    start();
+    signIn('alice', 'a1');
+    await who('alice');
+    resolver.sources.alice = { warehouse: { status: 'revoked', reason: 'Revoked', fallback: 'ServiceAccount' } };
+    resolver.changed('alice');
+    for (let i = 0; i < 200 && !warehouse.drivers[0].released; i++) await wait(5);
+    assert.equal(warehouse.drivers[0].released, true);
+  });
+
+  it('leaves what is open alone when the resolver goes away, or a token merely rotates', async () => {
+    start();
+    signIn('alice', 'a1');
+    await who('alice');
+    signIn('alice', 'a2');
+    resolver.changed('alice');
+    await heard();
+    for (const connection of resolver.connections) connection.destroy();
+    await wait(20);
+    assert.equal(warehouse.drivers[0].released, false);
+  });
+
+  it('does not end the process when a session cannot be closed, as Snowflake\'s driver would', async () => {
+    start();
+    signIn('alice', 'a1');
+    await who('alice');
+    const [old] = warehouse.drivers;
+    const closing = [];
+    // release() of snowflake-driver 1.7.43
+    old.connection = Promise.resolve({ destroy: (done) => { closing.push(1); done(new Error('the session is gone')); } });
+    old.release = async () => { old.connection.then((connection) => new Promise((resolve, reject) => connection.destroy((error) => (error ? reject(error) : resolve())))); };
+    const unhandled = [];
+    const note = (error) => unhandled.push(error);
+    process.on('unhandledRejection', note);
+    try {
+      await rotate('alice', 'a2');
+      await who('alice');
+      while (!closing.length) await wait(5);
+      await wait(20);
+    } finally { process.removeListener('unhandledRejection', note); }
+    assert.deepEqual(unhandled, []);
+  });
+
   const snowflake = (more) => ({ ...DOCUMENTED, driverFactory: (context) => ({ ...DOCUMENTED.driverFactory(context), type: 'snowflake', ...more }) });
 
   it('lets the token of a Snowflake user say the role, unless the configuration names one', async () => {
@@ -676,6 +719,41 @@ describe('a live driver', () => {
       await assert.rejects(mine.query('select 1'), { reason: 'RoleRefused', message: /session:role:<ROLE>.*is not listed/ });
     } finally { PooledDriver.prototype.query = query; }
     assert.equal(resolver.asked('invalidate'), 0);
+  });
+
+  it('asks a read again, with the same token, when Snowflake ended the session', async () => {
+    start(snowflake());
+    signIn('alice', 'a1');
+    const mine = await driver('alice');
+    const { query } = PooledDriver.prototype;
+    const ended = () => { PooledDriver.prototype.query = query; throw Object.assign(new Error('Unable to perform operation using terminated connection.'), { code: 407002 }); };
+    try {
+      PooledDriver.prototype.query = async () => ended();
+      assert.equal((await mine.query('select 1'))[0].user, 'alice');
+      PooledDriver.prototype.query = async () => ended();
+      await assert.rejects(mine.query('insert into t values (1)'), { code: 407002 });
+    } finally { PooledDriver.prototype.query = query; }
+    assert.deepEqual([warehouse.drivers.length, resolver.asked('invalidate')], [1, 0]);
+  });
+
+  it('shows a refused token once, also without a pool', async () => {
+    start(snowflake());
+    signIn('alice', 'a1');
+    const mine = await driver('alice');
+    const { query } = PooledDriver.prototype;
+    let shown = 0;
+    PooledDriver.prototype.query = async () => { shown += 1; throw Object.assign(new Error('Invalid OAuth access token. '), { code: '390303' }); };
+    try {
+      for (let i = 0; i < 5; i++) await assert.rejects(mine.query('select 1'), { code: '390303' });
+    } finally { PooledDriver.prototype.query = query; }
+    assert.deepEqual([shown, resolver.asked('invalidate')], [1, 1]);
+  });
+
+  it('refuses when Databricks\' driver would present its own OAuth client instead of the person\'s token', async () => {
+    start({ ...DOCUMENTED, driverFactory: (context) => ({ ...DOCUMENTED.driverFactory(context), type: 'databricks-jdbc', properties: { OAuth2ClientID: 'of the service' } }) });
+    signIn('alice', 'a1');
+    await assert.rejects(who('alice'), { reason: 'TokenIgnored', message: /CUBEJS_DB_DATABRICKS_OAUTH_CLIENT_ID/ });
+    assert.equal(await who(null), 'service');
   });
 
   describe('without a driver_factory', () => {

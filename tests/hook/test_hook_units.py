@@ -24,7 +24,7 @@ def test_the_types_of_the_hook() -> None:
     folder = prepared.folder(
         "typescript",
         [TYPESCRIPT / "package-lock.json"],
-        lambda target: prepared.npm_ci(TYPESCRIPT, target, keep_types=True),
+        lambda target: prepared.npm_ci(TYPESCRIPT, target, slimmed=False),
     )
     compiler = folder / "node_modules/typescript/bin/tsc"
     command = [node(), compiler, *CHECKED.split(), "--typeRoots", folder / "node_modules/@types", HOOK]

