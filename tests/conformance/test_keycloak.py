@@ -1,17 +1,22 @@
 """The same against Keycloak: a provider by other people, which many who run Trino themselves have."""
 
+import asyncio
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from pydantic import SecretStr
 
 from cube_oauth.lifecycle.authorize import Refused
+from cube_oauth.portal.oidc import LogIn
+from cube_oauth.portal.settings import LogInSettings
 from cube_oauth.providers import ClientCredentials, ProviderClient, Transport
 from tests.conformance.emulator import REDIRECT_URI
 from tests.conformance.test_certified import KEY, Certified, refused
 from tests.parts import keycloak
+from tests.parts.provider import PASSWORD, sign_in
 
 OPENID = ["openid"]
 OFFLINE = ["openid", "offline_access"]
@@ -111,3 +116,13 @@ async def test_a_client_gets_a_token_for_itself(certified, client):
     answer = await client.client_credentials(run.endpoints, run.credentials)
     assert answer.access_token
     assert answer.refresh_token is None
+
+
+async def test_a_person_logs_in_to_the_portal(certified, client):
+    settings = LogInSettings(certified.issuer, "none", None, ("openid", "profile"), "preferred_username", "groups")
+    log_in = LogIn(settings, client, REDIRECT_URI)
+    pending, url = await log_in.begin("/", datetime.now(UTC))
+    back = await asyncio.to_thread(sign_in, url, "alice", PASSWORD, until=REDIRECT_URI, ca=certified.ca)
+    person = await log_in.finish(dict(parse_qsl(urlsplit(back).query)), pending, datetime.now(UTC))
+    assert person.username == "alice"
+    assert (await log_in.log_out_url()).startswith(f"{certified.issuer}/protocol/openid-connect/logout?")
