@@ -11,12 +11,14 @@ from prometheus_client import CollectorRegistry, generate_latest
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from cube_oauth.settings import Address
+
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @asynccontextmanager
 async def serve(
-    address: tuple[str, int],
+    address: Address,
     registry: CollectorRegistry,
     ready: Callable[[], str | None],
     alive: Callable[[], str | None],

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PREFIX = "CUBE_OAUTH_"
+
+Address: TypeAlias = tuple[str | None, int]
+"""Where to listen: host and port. No host means every address, IPv4 and IPv6 alike."""
 
 
 class SettingsError(ValueError):
@@ -44,12 +47,12 @@ class Environment:
         """A comma-separated list; empty when missing."""
         return tuple(word.strip() for word in self._variables.get(PREFIX + name, "").split(",") if word.strip())
 
-    def address(self, name: str, default: str) -> tuple[str, int]:
-        """``host:port``; an empty host means every address."""
+    def address(self, name: str, default: str) -> Address:
+        """``host:port``; the host may be left out."""
         host, _, port = self.text(name, default).rpartition(":")
         if not port.isdigit():
-            raise SettingsError(f"{PREFIX}{name} must be host:port, for example 0.0.0.0:8080")
-        return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - in a pod
+            raise SettingsError(f"{PREFIX}{name} must be host:port, for example 127.0.0.1:8080, or :8080 for every address")
+        return host.strip("[]") or None, int(port)
 
 
 @dataclass(frozen=True)

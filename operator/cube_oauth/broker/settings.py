@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from cube_oauth.injection.facts import Settings
-from cube_oauth.settings import PREFIX, Environment, Installation, SettingsError
+from cube_oauth.settings import PREFIX, Address, Environment, Installation, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Address = tuple[str, int]
 Amounts = tuple[tuple[str, str], ...]
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cube_oauth.broker.files import Certificate
     from cube_oauth.broker.metrics import Metrics
     from cube_oauth.broker.service import Service
+    from cube_oauth.settings import Address
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -44,7 +45,7 @@ class Api:
         self._metrics = metrics
 
     @asynccontextmanager
-    async def serving(self, address: tuple[str, int]) -> AsyncIterator[None]:
+    async def serving(self, address: Address) -> AsyncIterator[None]:
         """Serve until the context ends."""
         app = web.Application(client_max_size=MAX_BODY)
         app.router.add_post("/v1/resolve", self._guarded("resolve", self._resolve))

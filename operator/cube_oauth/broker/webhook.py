@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from cube_oauth.broker.files import Certificate
+    from cube_oauth.settings import Address
 
 MAX_REVIEW_BYTES = 4 * 1024 * 1024
 """The API server stores no object of more than about 1.5 MiB."""
@@ -26,7 +27,7 @@ MAX_REVIEW_BYTES = 4 * 1024 * 1024
 class Webhook:
     """Runs kopf for its webhook server alone: it watches nothing and writes nothing."""
 
-    def __init__(self, registry: kopf.OperatorRegistry, certificate: Certificate, address: tuple[str, int]) -> None:
+    def __init__(self, registry: kopf.OperatorRegistry, certificate: Certificate, address: Address) -> None:
         self.serving = asyncio.Event()
         self._registry = registry
         self._end = asyncio.Event()

@@ -10,7 +10,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from cube_oauth.settings import PREFIX, Environment, Installation, SettingsError
+from cube_oauth.settings import PREFIX, Address, Environment, Installation, SettingsError
 
 if TYPE_CHECKING:
     from cube_oauth.providers import Network
@@ -27,7 +27,7 @@ class Settings:
     """The broker's Service; its certificate is made for that name. None: no certificate is made."""
     webhook: str | None
     """The MutatingWebhookConfiguration whose ``caBundle`` is kept right, or None."""
-    listen: tuple[str, int]
+    listen: Address
     workers: int
     allowed_addresses: tuple[Network, ...] = ()
     extra_ca_file: Path | None = None

@@ -33,5 +33,5 @@ ACCOUNT_VARIABLE = "CUBE_OAUTH_SERVICE_ACCOUNT"
 
 HEALTH_PORT = 9102
 """Unless the pod's annotation chooses another."""
-HEALTH_ADDRESS = f"0.0.0.0:{HEALTH_PORT}"
+HEALTH_ADDRESS = f":{HEALTH_PORT}"
 """The kubelet's probes come from outside the pod, so not on loopback. Nothing secret is served here."""

@@ -59,7 +59,7 @@ def _environment(pod: Pod, settings: Settings, port: int) -> list[Json]:
             ("CUBE_OAUTH_TOKEN_FILE", layout.TOKEN_FILE),
             ("CUBE_OAUTH_APPS", ",".join(pod.wanted_apps) or None),
             ("CUBE_OAUTH_OUTAGE_SECONDS", str(settings.outage_seconds)),
-            ("CUBE_OAUTH_LISTEN", f"0.0.0.0:{port}"),
+            ("CUBE_OAUTH_LISTEN", f":{port}"),
             ("CUBE_OAUTH_LOG_LEVEL", settings.log_level),
         )
     )

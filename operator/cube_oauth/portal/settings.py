@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from cube_oauth.portal.addresses import Allowed
 from cube_oauth.portal.proxy import ProxySettings
-from cube_oauth.settings import PREFIX, Environment, Installation, SettingsError
+from cube_oauth.settings import PREFIX, Address, Environment, Installation, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,8 +65,8 @@ class PortalSettings:
     installation: Installation
     log_in: LogInSettings | None
     """None: ``proxy`` says who somebody is."""
-    listen: tuple[str, int]
-    listen_health: tuple[str, int]
+    listen: Address
+    listen_health: Address
     tls_directory: Path | None
     """Holds ``tls.crt`` and ``tls.key``; None: HTTP, behind something that ends TLS."""
     cookie_ring_file: Path

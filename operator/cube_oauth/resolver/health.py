@@ -10,13 +10,14 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from cube_oauth.resolver.metrics import Metrics
+    from cube_oauth.settings import Address
 
 READ_SECONDS = 5.0
 MAX_HEAD = 8192
 
 
 @asynccontextmanager
-async def serving(address: tuple[str, int], metrics: Metrics) -> AsyncIterator[int]:
+async def serving(address: Address, metrics: Metrics) -> AsyncIterator[int]:
     """Serve until the context ends; gives the port. Opened after the socket, so an answer means that the hook is answered."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

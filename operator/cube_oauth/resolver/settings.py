@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 from cube_oauth.injection import layout
 
 if TYPE_CHECKING:
-    from cube_oauth.settings import Environment
+    from cube_oauth.settings import Address, Environment
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class ResolverSettings:
     token_file: str
     apps: tuple[str, ...]
     outage_seconds: int
-    listen: tuple[str, int]
+    listen: Address
 
     @classmethod
     def read(cls, env: Environment) -> Self:

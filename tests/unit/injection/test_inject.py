@@ -212,7 +212,7 @@ def test_a_port_that_another_container_has_is_refused_until_another_is_chosen(ki
     manifest["metadata"]["annotations"] = {"cubeoauth.dev/health-port": "9103"}
     after, _ = injected(manifest)
     assert sidecar(after)["ports"][0]["containerPort"] == sidecar(after)["livenessProbe"]["httpGet"]["port"] == 9103
-    assert {"name": "CUBE_OAUTH_LISTEN", "value": "0.0.0.0:9103"} in sidecar(after)["env"]
+    assert {"name": "CUBE_OAUTH_LISTEN", "value": ":9103"} in sidecar(after)["env"]
 
 
 @pytest.mark.parametrize("port", ["80", "65536", "http"])

@@ -25,8 +25,8 @@ ENOUGH = {
 
 def test_the_defaults():
     settings = PortalSettings.read(ENOUGH)
-    assert settings.listen == ("0.0.0.0", 8000)
-    assert settings.listen_health == ("0.0.0.0", 8080)
+    assert settings.listen == (None, 8000)
+    assert settings.listen_health == (None, 8080)
     assert settings.log_in.scopes == ("openid", "profile")
     assert (settings.log_in.username_claim, settings.log_in.groups_claim) == ("sub", "groups")
     assert settings.log_in.client_secret_file is None
