@@ -55,6 +55,7 @@ class KubeApi:
     def __init__(self, cluster) -> None:
         keys = cluster.kubeconfig.parent
         context = ssl.create_default_context(cafile=str(keys / "ca.crt"))
+        self._nobody = ssl.create_default_context(cafile=str(keys / "ca.crt"))
         context.load_cert_chain(keys / "admin.crt", keys / "admin.key")
         self._address = urlsplit(cluster.url)
         self._context = context
@@ -71,8 +72,18 @@ class KubeApi:
             raise RuntimeError(f"{method} {path}: {status} {content.get('message')}")
         return content
 
-    def _send(self, method: str, path: str, body: str | None, headers: dict[str, str]) -> tuple[int, str]:
-        connection = http.client.HTTPSConnection(self._address.hostname, self._address.port, context=self._context, timeout=30)
+    def answer(self, token: str, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """Status and JSON of what somebody with this token is answered, instead of the administrator."""
+        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        headers = {"Content-Type": kind, "Authorization": f"Bearer {token}"}
+        status, text = self._send(method, path, json.dumps(body) if body is not None else None, headers, self._nobody)
+        return status, json.loads(text)
+
+    def _send(
+        self, method: str, path: str, body: str | None, headers: dict[str, str], context: ssl.SSLContext | None = None
+    ) -> tuple[int, str]:
+        context = context or self._context
+        connection = http.client.HTTPSConnection(self._address.hostname, self._address.port, context=context, timeout=30)
         try:
             connection.request(method, path, body, headers)
             answer = connection.getresponse()
@@ -103,14 +114,14 @@ class KubeApi:
 
 
 class Controller:
-    """One controller process."""
+    """One controller process, or another of ours by name."""
 
-    def __init__(self, env: dict[str, str], log: Path) -> None:
+    def __init__(self, env: dict[str, str], log: Path, command: str = "controller") -> None:
         self.port = free_port()
         self.log = log
         with log.open("ab") as output:
             self.child = subprocess.Popen(
-                [sys.executable, "-m", "cube_oauth", "controller"],
+                [sys.executable, "-m", "cube_oauth", command],
                 env={**env, "CUBE_OAUTH_LISTEN": f"127.0.0.1:{self.port}"},
                 stdout=output,
                 stderr=output,

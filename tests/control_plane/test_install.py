@@ -27,27 +27,6 @@ def test_the_manifests_are_accepted(kubectl, namespaces):
     assert answer.returncode == 0, answer.stderr
 
 
-def test_the_policies_hold_the_portal_to_grants(kubectl):
-    """RBAC cannot say "Secrets, but only of this type"; the ValidatingAdmissionPolicy can."""
-    helm = binaries.ensure(("helm",))["helm"]
-    chart, values = ROOT / "charts/cube-oauth-operator", ROOT / "examples/values.yaml"
-    rendered = run([helm, "template", "cube-oauth", chart, "-n", "policy-test", "-f", values, "--set", "namespaces={analytics}"])
-    for namespace in ("policy-test", "policy-test-tokens", "analytics"):
-        kubectl("create", "namespace", namespace, check=False)
-    applied = kubectl("apply", "--server-side", "-f", "-", input=rendered, check=False)
-    try:
-        assert applied.returncode == 0, applied.stderr
-        portal = "--as=system:serviceaccount:policy-test:cube-oauth-portal"
-        opaque = ("create", "secret", "generic", "x", "-n", "policy-test-tokens", "--dry-run=server")
-        _eventually(lambda: "of type cubeoauth.dev/grant only" in kubectl(*opaque, portal, check=False).stderr)
-        grant = (*opaque, "--type=cubeoauth.dev/grant", "--from-literal=grant=x")
-        assert kubectl(*grant, portal, check=False).returncode == 0
-        assert "only the portal may create" in kubectl(*grant, check=False).stderr, "not even an administrator hands in a grant"
-        assert kubectl("get", "secrets", "-n", "policy-test-tokens", portal, check=False).returncode != 0
-    finally:
-        kubectl("delete", "--ignore-not-found", "--wait=false", "-f", "-", input=_without_crds(rendered))
-
-
 def test_where_there_are_administrators_the_policies_hold_portal_and_controller(kubectl):
     helm = binaries.ensure(("helm",))["helm"]
     chart, values = ROOT / "charts/cube-oauth-operator", ROOT / "examples/values.yaml"

@@ -50,7 +50,7 @@
 {{- define "cube-oauth.tenantRules.portal" -}}
 - apiGroups: [cubeoauth.dev]
   resources: [oauthapps]
-  verbs: [get, list, watch{{ if include "cube-oauth.admins" . }}, create, patch, delete{{ end }}]
+  verbs: [list, watch{{ if include "cube-oauth.admins" . }}, get, create, patch, delete{{ end }}]
 - apiGroups: [cubeoauth.dev]
   resources: [usercredentials]
   verbs: [get, list, watch, create, delete]

@@ -196,8 +196,10 @@ class Sidecars:
 
     async def _restart(self, namespace: str, stale: Sequence[Stale], current: str) -> bool:
         old = [Outdated(one.workload, CAUSE, current) for one in stale if one.workload and not one.offline]
-        if not any(one.due for one in old) or (self._restarts.enabled and not await self._webhook_is_current()):
+        if not any(one.due for one in old):
             return False
+        if self._restarts.enabled and not await self._webhook_is_current():
+            return True
         return await self._restarts.restart(namespace, old)
 
     async def _webhook_is_current(self) -> bool:
