@@ -28,6 +28,7 @@ class FakeResolver {
 
   #serve(connection) {
     this.connections.add(connection);
+    if (this.values) this.#sendEnvironment(connection);
     connection.on('close', () => this.connections.delete(connection)).on('error', () => {});
     let rest = '';
     connection.setEncoding('utf8').on('data', (chunk) => {
@@ -51,6 +52,16 @@ class FakeResolver {
   /** `changed`, as the resolver sends it. */
   changed(username) {
     for (const connection of this.connections) connection.write(`${JSON.stringify({ jsonrpc: '2.0', method: 'changed', params: username ? { username } : {} })}\n`);
+  }
+
+  /** `env`, as the resolver sends it: now, and to whoever connects later. */
+  environment(values) {
+    this.values = values;
+    for (const connection of this.connections) this.#sendEnvironment(connection);
+  }
+
+  #sendEnvironment(connection) {
+    connection.write(`${JSON.stringify({ jsonrpc: '2.0', method: 'env', params: { values: this.values } })}\n`);
   }
 
   asked(method = 'resolve') {

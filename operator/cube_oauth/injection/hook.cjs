@@ -4,7 +4,7 @@
  * The resolver (our sidecar) writes this file into a shared memory volume, and Cube preloads it with
  * NODE_OPTIONS=--require. It speaks to the resolver over a unix socket (docs/reference/protocols.md), fills
  * `securityContext.cubeCloud` as the documentation of per-user OAuth describes it, and exchanges live drivers when a
- * token rotates. One file without dependencies, because it is loaded before and beside whatever the image contains.
+ * token rotates, or the service account in Cube's environment. One file without dependencies, because it is loaded before and beside whatever the image contains.
  *
  * What it touches inside Cube. A missing one stops Cube at start; nothing else of Cube is replaced. At start the log says
  * which version it met, and whether our tests ran with it (TESTED below).
@@ -43,12 +43,12 @@ const { isMainThread } = require('node:worker_threads');
 /**
  * @typedef {{username: string, issuer?: string, assertion: string | null}} Caller who Cube authenticated
  * @typedef {{status: string, reason?: string, accessToken?: string, expiresAt?: string, subject?: string,
- *   revision?: number, grant?: string, authorizeURL?: string, fallback?: string}} Source what the resolver says about
- *   one data source
+ *   revision?: number, grant?: string, authorizeURL?: string, fallback?: string, open?: boolean}} Source what the resolver
+ *   says about one data source; `open`: what counts as its token is no secret
  * @typedef {{sources: Record<string, Source>, userCredentials: Record<string, any>, eyes: string, validUntil: number}}
  *   Credentials one answer of the resolver, ready for use; `eyes` is '' for somebody who reads as the service account
  * @typedef {{caller: Caller, credentials: Credentials, nameless?: string}} Identity `nameless`: why the caller is NOBODY
- * @typedef {{socket: string, usernameClaim: string, issuer: string, unauthenticated: boolean}} Settings
+ * @typedef {{socket: string, usernameClaim: string, issuer: string, unauthenticated: boolean, account?: string[]}} Settings
  * @typedef {Record<PropertyKey, any>} Loose an object of Cube's, whose types we do not have
  */
 
@@ -59,12 +59,14 @@ const SETTINGS = Object.freeze({
   usernameClaim: process.env.CUBE_OAUTH_USERNAME_CLAIM || 'sub',
   issuer: process.env.CUBE_OAUTH_ISSUER || '',
   unauthenticated: process.env.CUBE_OAUTH_UNAUTHENTICATED === 'allow',
+  account: (process.env.CUBE_OAUTH_SERVICE_ACCOUNT || '').split(',').filter(Boolean),
 });
 
 const RESOLVE_MS = 3_000;
 const INVALIDATE_MS = 11_000; // the resolver may take 10 s to force a refresh
 const RECONNECT_MS = 100;
 const COUNTS_MS = 1_000;
+const STAY_MS = 500;
 const MAX_LINE = 1 << 20;
 const MAX_PEOPLE = 20_000;
 const SAME_DECISION_MS = 60_000;
@@ -217,11 +219,20 @@ class ResolverSocket {
   #counts = {};
   /** @type {NodeJS.Timeout | null} */
   #telling = null;
+  #stays = false;
 
   /** @param {string} path @param {(username?: string) => void} onChanged who is to be forgotten; everybody when absent */
   constructor(path, onChanged) {
     this.path = path;
     this.onChanged = onChanged;
+    /** @type {(values: any) => void} what service accounts fill in the environment */
+    this.onEnvironment = () => {};
+  }
+
+  /** Be connected from now on, whether or not anything is asked. */
+  stay() {
+    this.#stays = true;
+    (this.#connection ??= this.#connect()).catch(() => {});
   }
 
   /**
@@ -289,6 +300,7 @@ class ResolverSocket {
         reject(new NotConnected('the connection was closed'));
         this.#connection = null;
         this.onChanged(); // nobody tells us any more what changes
+        if (this.#stays) setTimeout(() => this.stay(), STAY_MS).unref();
         for (const { reject: lost } of [...this.#pending.values()]) lost(new NotConnected('the connection was closed'));
       });
     });
@@ -299,6 +311,7 @@ class ResolverSocket {
     let message;
     try { message = JSON.parse(line); } catch { return false; }
     if (message.method === 'changed') this.onChanged(message.params?.username);
+    if (message.method === 'env') this.onEnvironment(message.params?.values);
     const waiting = this.#pending.get(message.id);
     if (message.error) waiting?.reject(refusedBy(message.error));
     else waiting?.resolve(message.result);
@@ -463,6 +476,117 @@ function eyesOf(caller, sources) {
 }
 
 const digest = (/** @type {string} */ text) => createHash('sha256').update(text).digest('base64url').slice(0, 22);
+
+// ---- the service account --------------------------------------------------------------------------------------------
+
+/**
+ * The environment variables that hold the service account, for as long as the operator knows newer values than the pod was
+ * started with. To a LiveDriver it is what people are: whose credentials these are, and whether they rotated.
+ */
+class Account {
+  /** @type {Map<string, string>} values of before, with their variables: a configuration may have kept one */
+  #former = new Map();
+  /** @type {Credentials | null} */
+  #known = null;
+  #withdrawn = new Set();
+
+  /** @param {string[]} names of the variables @param {ResolverSocket} socket @param {Log} log @param {NodeJS.ProcessEnv} [env] */
+  constructor(names, socket, log, env = process.env) {
+    this.names = names;
+    this.socket = socket;
+    this.log = log;
+    this.env = env;
+    socket.onEnvironment = (values) => this.take(values);
+  }
+
+  /** Whether anything can rotate. */
+  get rotates() { return this.names.length > 0; }
+
+  /** Whether connections may outlast a newer value that the warehouse does not want (yet): not when one was withdrawn. */
+  get outlasts() { return this.#withdrawn.size === 0; }
+
+  /** From now on, hear of each rotation. */
+  follow() {
+    if (this.rotates) this.socket.stay();
+  }
+
+  /** @param {any} values by variable; null for one that was withdrawn. What is not in it stays as it is. */
+  take(values) {
+    if (!isObject(values)) return;
+    const changed = this.names.filter((name) => Object.hasOwn(values, name) && this.#set(name, values[name]));
+    if (!changed.length) return;
+    this.#known = null;
+    const withdrawn = changed.filter((name) => this.#withdrawn.has(name));
+    if (withdrawn.length) this.log.say('warning', 'the service account was withdrawn; the OAuthApp says why', { reason: 'ServiceAccountWithdrawn', variables: withdrawn });
+    else this.log.say('info', 'the service account rotated', { variables: changed });
+  }
+
+  /** @param {string} name @param {any} value @returns {boolean} whether it is another one now */
+  #set(name, value) {
+    const before = this.env[name];
+    if (value === null ? before === undefined : typeof value !== 'string' || value === before) return false;
+    if (before !== undefined && isSecret(name, before) && this.#former.size < FORMER) this.#former.set(before, name);
+    if (value === null) {
+      this.#withdrawn.add(name);
+      delete this.env[name];
+    } else {
+      this.#withdrawn.delete(name);
+      this.#former.delete(value);
+      this.env[name] = value;
+    }
+    return true;
+  }
+
+  /** The values now. @returns {Credentials} */
+  known() {
+    return this.#known ??= {
+      sources: Object.fromEntries(this.names.filter((name) => this.env[name]).map((name) => [name, this.#source(name)])),
+      userCredentials: {},
+      eyes: '',
+      validUntil: Infinity,
+    };
+  }
+
+  /** @param {string} name @returns {Source} */
+  #source(name) {
+    const value = /** @type {string} */ (this.env[name]);
+    return { status: 'active', accessToken: value, open: !isSecret(name, value) };
+  }
+
+  async of() { return this.known(); }
+
+  async refused() { return this.known(); }
+
+  watch() { return () => {}; }
+
+  connected() {}
+
+  /**
+   * What driverFactory returned, with the values of now where it has one of before: Python's os.environ is a copy that was
+   * made at the start, and a cube.js may read process.env once.
+   * @param {any} config @returns {any}
+   */
+  renewed(config) {
+    if (typeof config === 'string') return this.#renewedText(config);
+    if (Array.isArray(config)) return config.map((each) => this.renewed(each));
+    if (!isObject(config) || Object.getPrototypeOf(config) !== Object.prototype) return config;
+    return Object.fromEntries(Object.entries(config).map(([key, value]) => [key, this.renewed(value)]));
+  }
+
+  /** @param {string} text */
+  #renewedText(text) {
+    for (const [former, name] of this.#former) {
+      const now = this.env[name];
+      if (now !== undefined && !text.includes(now)) text = text.replaceAll(former, () => now); // the value of now may begin like one of before
+    }
+    return text;
+  }
+}
+
+const FORMER = 64; // the first ones count, which is what a configuration can have kept
+const SHORTEST_SECRET = 8;
+/** Whether a variable's value must not be told, and can be told apart from ordinary text. @param {string} name @param {string} value */
+const isSecret = (name, value) => value.length >= SHORTEST_SECRET && !/USER(NAME)?$/.test(name);
 
 // ---- the configuration ----------------------------------------------------------------------------------------------
 
@@ -722,7 +846,7 @@ function told(error, { credentials, config }) {
 
 /** Takes tokens out of what an error says: some drivers serialise their whole configuration into it. @param {any} error */
 function redacted(error, /** @type {Credentials} */ credentials) {
-  const tokens = Object.values(credentials.sources).map((source) => source.accessToken).filter(Boolean);
+  const tokens = Object.values(credentials.sources).filter(({ open }) => !open).map((source) => source.accessToken).filter(Boolean);
   for (const each of causes(error).filter((one) => one instanceof Error)) {
     for (const key of Object.getOwnPropertyNames(each)) {
       const value = /** @type {Loose} */ (each)[key];
@@ -862,8 +986,8 @@ function endQuietly(/** @type {Loose} */ driver) {
 const later = (milliseconds, error) => new Promise((_, reject) => { setTimeout(reject, milliseconds, error).unref(); });
 
 /**
- * What Cube holds as one driver of one person: behind it the real driver is exchanged when the token rotates. The new
- * one is tested first, the old one ends what it runs. It is bound to one identity and never serves another.
+ * What Cube holds as one driver of one person (or of the service account): behind it the real driver is exchanged when the
+ * token rotates. The new one is tested first, the old one ends what it runs. It is bound to one identity and never serves another.
  */
 class LiveDriver {
   /** @type {Opened | null} */
@@ -876,7 +1000,7 @@ class LiveDriver {
 
   /**
    * @param {{plan: (credentials: Credentials) => Promise<Plan>, open: (plan: Plan) => Promise<Opened>}} maker
-   * @param {Identity} identity @param {People} people
+   * @param {Identity} identity @param {People | Account} people
    */
   constructor(maker, { caller, credentials }, people) {
     this.maker = maker;
@@ -909,9 +1033,9 @@ class LiveDriver {
     });
   }
 
-  /** Cube tests a driver when it is made, and in its probes; a person's credential must not turn a probe red. */
+  /** Cube tests a driver when it is made, and in its probes; a person's credential must not turn a probe red, the service account's must. */
   async #test() {
-    if (!this.#tested) await this.#run('testConnection', []);
+    if (!this.#tested || this.people instanceof Account) await this.#run('testConnection', []);
     this.#tested = true;
   }
 
@@ -952,10 +1076,17 @@ class LiveDriver {
     for (;;) {
       const credentials = await this.#credentials();
       if (!this.#current || this.#current.refusal || isStale(this.#current, credentials)) {
-        await (this.#opening ??= this.#exchange(credentials).finally(() => { this.#opening = null; }));
+        const opening = this.#opening ??= this.#exchange(credentials).finally(() => { this.#opening = null; });
+        await opening.catch((error) => this.#goOn(credentials, error));
       }
       if (this.#current) return this.#current;
     }
+  }
+
+  /** The service account's connections of before may serve on, while the warehouse does not let the newer value in. @param {Credentials} credentials @param {any} error */
+  #goOn(credentials, error) {
+    if (!(this.people instanceof Account) || !this.people.outlasts || !this.#current || this.#current.refusal) throw error;
+    this.#refused = { print: tokensPrint(credentials), error, until: Date.now() + REFUSED_MS };
   }
 
   /** The person's credentials now, while they are still those of the identity this driver belongs to. */
@@ -978,6 +1109,10 @@ class LiveDriver {
         return;
       }
       const next = await this.maker.open(plan);
+      if (next.driver === this.#current?.driver) { // a driverFactory that always gives the same one
+        this.#current.credentials = credentials;
+        return;
+      }
       const error = await next.driver.testConnection().then(() => null, (/** @type {any} */ failure) => told(failure, plan));
       if (!error) { this.#settle(next); return; }
       next.retire();
@@ -1109,6 +1244,27 @@ function makerOf(core, resolveDriver, context, options, log) {
 /** Databricks' driver prefers a client ID and secret, of the configuration or the environment, to any token. */
 const ignoresToken = (/** @type {Loose} */ driver) => Boolean(driver.config?.properties?.OAuth2ClientID);
 
+/**
+ * The same for the service account. What a driver reads from the environment itself is not in its configuration, so that any
+ * value that changed makes another driver.
+ * @param {Loose} core @param {Function} resolveDriver Cube's own @param {Loose} context @param {any} options @param {Account} account
+ */
+function makerOfAccount(core, resolveDriver, context, options, account) {
+  return {
+    /** @param {Credentials} credentials @returns {Promise<Plan>} */
+    async plan(credentials) {
+      const config = account.renewed(await core.options.driverFactory(context));
+      return { config, print: null, credentials, lookedAt: new Set(account.names), presents: undefined };
+    },
+    /** @param {Plan} plan */
+    async open(plan) {
+      const driver = await resolveDriver.call(core, { ...context, [FACTORY_RESULT]: plan.config }, options).catch((/** @type {any} */ error) => { throw redacted(error, plan.credentials); });
+      driver.setLogger?.(core.logger);
+      return new Opened(driver, plan);
+    },
+  };
+}
+
 /** Snowflake's driver takes the service account's role (CUBEJS_DB_SNOWFLAKE_ROLE) for whoever names none; a user's token says which. */
 const withoutRole = (/** @type {any} */ config) => (config?.type === 'snowflake' && !('role' in config) ? { ...config, role: undefined } : config);
 
@@ -1145,11 +1301,12 @@ const NAMELESS = {
 
 // ---- installation ---------------------------------------------------------------------------------------------------
 
-/** @typedef {{people: People, settings: Settings, log: Log}} Given */
+/** @typedef {{people: People, settings: Settings, log: Log, account?: Account}} Given */
 /** @type {Given} */
 const GIVEN = (() => {
   const people = new People(SETTINGS.socket);
-  return { people, settings: SETTINGS, log: new Log(undefined, (reason) => people.socket.count('decisions', reason)) };
+  const log = new Log(undefined, (reason) => people.socket.count('decisions', reason));
+  return { people, settings: SETTINGS, log, account: new Account(SETTINGS.account ?? [], people.socket, log) };
 })();
 
 /** What is changed in which of Cube's files, as it is loaded. `wrap` gets the original method. */
@@ -1158,6 +1315,7 @@ const PATCHES = [
     file: '@cubejs-backend/server/dist/src/server/container.js', type: 'ServerContainer', method: 'lookupConfiguration',
     wrap: (/** @type {Function} */ lookup, /** @type {Given} */ given) => /** @this {Loose} */ async function lookupConfiguration(/** @type {any[]} */ ...args) {
       const own = await lookup.apply(this, args);
+      given.account?.follow();
       return wrapConfiguration(own, { ...given, development: isDevelopment(process.env) });
     },
   },
@@ -1181,10 +1339,14 @@ const PATCHES = [
   },
   {
     file: '@cubejs-backend/server-core/dist/src/core/server.js', type: 'CubejsServerCore', method: 'resolveDriver',
-    wrap: (/** @type {Function} */ resolveDriver, /** @type {Given} */ { log, people }) => /** @this {Loose} */ async function resolveDriverOfIdentity(/** @type {any} */ context, /** @type {any} */ options) {
+    wrap: (/** @type {Function} */ resolveDriver, /** @type {Given} */ { log, people, account }) => /** @this {Loose} */ async function resolveDriverOfIdentity(/** @type {any} */ context, /** @type {any} */ options) {
       const identity = identityOf(context);
       if (!identity) log.decided('BackgroundWork', { dataSource: context?.dataSource });
-      if (!identity?.credentials.eyes || FACTORY_RESULT in context) return resolveDriver.call(this, context, options);
+      if (isObject(context) && FACTORY_RESULT in context) return resolveDriver.call(this, context, options);
+      if (!identity?.credentials.eyes) {
+        if (!account?.rotates) return resolveDriver.call(this, context, options);
+        return new LiveDriver(makerOfAccount(this, resolveDriver, context ?? {}, options, account), { caller: NOBODY, credentials: account.known() }, account).start();
+      }
       return new LiveDriver(makerOf(this, resolveDriver, context, options, log), identity, people).start();
     },
   },
@@ -1254,4 +1416,4 @@ function looksLikeCube([, script = '', command = '']) {
 
 if (isMainThread) install();
 
-module.exports = { CredentialError, LiveDriver, Log, Opened, People, SIGNS_BY_TYPE, claimAt, isDevelopment, hasEnded, isRefusal, isUsername, looksLikeCube, patch, redacted, tellVersion, wrapConfiguration };
+module.exports = { Account, CredentialError, LiveDriver, Log, Opened, People, SIGNS_BY_TYPE, claimAt, isDevelopment, hasEnded, isRefusal, isUsername, looksLikeCube, patch, redacted, tellVersion, wrapConfiguration };
