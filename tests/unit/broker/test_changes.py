@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from cube_oauth.broker import changes
-from cube_oauth.broker.changes import EVERYBODY, HEARTBEAT, MAX_WAITING, Changes
+from cube_oauth.broker.changes import ENVIRONMENT, EVERYBODY, HEARTBEAT, MAX_WAITING, Changes
 
 
 async def take(stream, number):
@@ -33,6 +33,18 @@ async def test_a_reader_that_does_not_keep_up_is_told_once_that_everybody_change
             all_streams.changed("team", f"user-{number}")
         last = {"type": "changed", "username": f"user-{MAX_WAITING - 1}"}
         assert await take(stream, 3) == [{"type": "ca", "ca": "PEM"}, EVERYBODY, last]
+
+
+async def test_a_service_account_is_news_in_its_namespace_and_is_not_lost_when_a_reader_does_not_keep_up():
+    all_streams = Changes()
+    with all_streams.stream("team") as team, all_streams.stream("other") as other:
+        for _ in range(3):
+            all_streams.account_changed("team")
+        for number in range(MAX_WAITING):
+            all_streams.changed("team", f"user-{number}")
+        all_streams.changed("other", None)
+        assert (await take(team, 3))[:2] == [EVERYBODY, ENVIRONMENT]
+        assert await take(other, 1) == [EVERYBODY]
 
 
 async def test_silence_is_filled_with_heartbeats(monkeypatch):

@@ -220,3 +220,17 @@ async def test_the_kubelet_and_prometheus_are_answered(request_line, status, tex
         writer.close()
     assert answer.split(b" ")[1] == status
     assert text in answer
+
+
+async def test_a_service_account_reaches_every_hook_once_and_those_that_come_later(hook, socket, resolver, caplog):
+    resolver.environment_changed({"CUBEJS_DB_PASS": CANARY})
+    line = {"jsonrpc": "2.0", "method": "env", "params": {"values": {"CUBEJS_DB_PASS": CANARY}}}
+    assert await hook.line() == line
+    resolver.environment_changed({"CUBEJS_DB_PASS": CANARY})
+    resolver.interrupted("away")
+    resolver.environment_changed({"CUBEJS_DB_PASS": None})
+    assert (await hook.line())["params"] == {"values": {"CUBEJS_DB_PASS": None}}
+    reader, writer = await asyncio.open_unix_connection(socket)
+    assert (await Hook(reader, writer).line())["params"] == {"values": {"CUBEJS_DB_PASS": None}}
+    writer.close()
+    assert CANARY not in caplog.text

@@ -38,6 +38,9 @@ class Resolver:
     def changed(self, username):
         self.told.append(("changed", username))
 
+    def environment_changed(self, values):
+        self.told.append(("env", values))
+
 
 async def after(*lines):
     upstream, resolver = Upstream(*lines), Resolver()
@@ -58,6 +61,8 @@ async def after(*lines):
         ({"type": "changed"}, [("changed", None)]),
         ({"type": "changed", "rotated": True}, [("changed", None)]),
         ({"type": "changed", "username": 1, "rotated": True}, [("changed", 1)]),
+        ({"type": "env", "values": {"A": "x", "B": None}}, [("env", {"A": "x", "B": None})]),
+        ({"type": "env"}, []),
         ({"type": "heartbeat"}, []),
         ({"type": "of a newer broker"}, []),
     ],
