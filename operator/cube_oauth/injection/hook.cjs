@@ -557,9 +557,7 @@ class Account {
 
   async refused() { return this.known(); }
 
-  watch() { return () => {}; }
-
-  connected() {}
+  connected() {} // nobody's sign-in ends here
 
   /**
    * What driverFactory returned, with the values of now where it has one of before: Python's os.environ is a copy that was
