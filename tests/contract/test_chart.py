@@ -1,11 +1,16 @@
 """The chart: what it asks for, that it renders the same twice, and that it grants no more than it says."""
 
 import copy
+import dataclasses
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import yaml
 
+from cube_oauth.portal.limits import LimitSettings
+from cube_oauth.portal.session import SessionLimits
+from cube_oauth.portal.settings import PortalSettings
 from tests.cluster import ClusterError, binaries
 from tests.cluster.commands import run
 
@@ -145,6 +150,18 @@ def test_administrators_bring_the_rights_and_the_policies_that_hold_them():
     bound = {item["spec"]["policyName"] for item in rendered if item["kind"] == "ValidatingAdmissionPolicyBinding"}
     assert bound == set(policies(ADMINS))
     assert len(bound) == 4
+
+
+def test_the_portal_reads_its_session_and_its_limits_from_the_values():
+    """By the names that the process reads, which a template makes of the values' names."""
+    values = {**FIVE, "portal": {**FIVE["portal"], "session": {"idleSeconds": 600}, "limits": {"personBurst": 9}}}
+    (portal,) = [item for item in objects(values) if item["kind"] == "Deployment" and item["metadata"]["name"].endswith("-portal")]
+    env = {one["name"]: one["value"] for one in portal["spec"]["template"]["spec"]["containers"][0]["env"] if "value" in one}
+    settings = PortalSettings.read({**env, "CUBE_OAUTH_COOKIE_RING_FILE": "ring"})
+    assert settings.session == SessionLimits(idle=timedelta(minutes=10))
+    assert settings.limits == LimitSettings(person_burst=9)
+    limits = {name for name in env if "_LIMIT_" in name or "_SESSION_" in name}
+    assert len(limits) == len(dataclasses.fields(LimitSettings)) + len(dataclasses.fields(SessionLimits))
 
 
 def test_the_broker_has_no_right_to_the_keys():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,10 +36,22 @@ class Limit:
         return 0 if permitted else math.ceil((1 - left) / self._per_second)
 
 
+@dataclass(frozen=True)
+class LimitSettings:
+    """How much is permitted, in each process."""
+
+    person_per_second: int = 2
+    person_burst: int = 60
+    address_per_second: int = 10
+    """Generous: without ``TRUSTED_PROXIES`` everybody behind a proxy has its address."""
+    address_burst: int = 300
+    streams: int = 500
+    """Pages that follow their states at once."""
+
+
 class Limits:
     """Whoever is logged in counts as a person, everybody else by address."""
 
-    def __init__(self) -> None:
-        self.people = Limit(per_second=2, burst=60)
-        self.addresses = Limit(per_second=10, burst=300)
-        """Generous: without ``TRUSTED_PROXIES`` everybody behind a proxy has its address."""
+    def __init__(self, settings: LimitSettings) -> None:
+        self.people = Limit(settings.person_per_second, settings.person_burst)
+        self.addresses = Limit(settings.address_per_second, settings.address_burst)

@@ -40,7 +40,7 @@ async def events(request: web.Request) -> web.StreamResponse:
 
 async def _tell(portal: Portal, person: Session, response: web.StreamResponse) -> None:
     told = None
-    while person.alive(now := portal.clock()):
+    while person.alive(now := portal.clock(), portal.cookies.limits):
         bell = portal.cluster.bell(person.username)
         seen = version(portal.cluster.shown_to(person.username, person.groups), now)
         await response.write(b":\n\n" if seen == told else f"event: version\ndata: {seen}\n\n".encode())

@@ -43,9 +43,13 @@ class Portal:
     """None: a proxy says who somebody is."""
     pages: Pages = field(default_factory=Pages)
     metrics: Metrics = field(default_factory=Metrics)
-    limits: Limits = field(default_factory=Limits)
-    streams: Streams = field(default_factory=Streams)
     clock: Callable[[], datetime] = utc_now
+    limits: Limits = field(init=False)
+    streams: Streams = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.limits = Limits(self.settings.limits)
+        self.streams = Streams(self.settings.limits.streams)
 
 
 PORTAL = web.AppKey("portal", Portal)

@@ -56,7 +56,7 @@ def _portal(settings: PortalSettings, api: Api, client: ProviderClient) -> Porta
         raise SettingsError(f"{PREFIX}COOKIE_RING_FILE cannot be read as a key ring: the controller makes it") from error
     redirect_uri = f"{settings.installation.portal_url}{CALLBACK}"
     log_in = LogIn(settings.log_in, client, redirect_uri) if settings.log_in else None
-    return Portal(settings, Cluster(api, settings.installation), Cookies(ring), log_in)
+    return Portal(settings, Cluster(api, settings.installation), Cookies(ring, settings.session), log_in)
 
 
 def _not_ready(portal: Portal) -> str | None:

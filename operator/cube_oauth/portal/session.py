@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import re
 import secrets
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, Self
 
@@ -13,8 +14,6 @@ from pydantic import Field
 from cube_oauth.resources.meta import Model
 from cube_oauth.resources.names import digest
 
-IDLE = timedelta(minutes=30)
-LONGEST = timedelta(hours=8)
 RENEW_AFTER = timedelta(minutes=1)
 """The cookie is written again at most this often."""
 PENDING_AGE = timedelta(minutes=10)
@@ -31,6 +30,16 @@ _OWN_PAGES = re.compile(r"/(connect/[a-z0-9.-]{1,63}/[a-z0-9.-]{1,63}(\?return_t
 def own_page(path: str | None) -> str:
     """``path`` when it is one of our pages, otherwise ``/``: what a link asks for never leads to another site."""
     return path if path and _OWN_PAGES.fullmatch(path) else "/"
+
+
+@dataclass(frozen=True)
+class SessionLimits:
+    """When a session ends."""
+
+    idle: timedelta = timedelta(minutes=30)
+    """Without a sign of life."""
+    absolute: timedelta = timedelta(hours=8)
+    """In any case."""
 
 
 class Notice(Model):
@@ -63,14 +72,14 @@ class Session(Model):
         moment = int(now.timestamp())
         return cls(id=secrets.token_urlsafe(16), username=username, groups=groups, began=moment, seen=moment)
 
-    def alive(self, now: datetime) -> bool:
+    def alive(self, now: datetime, limits: SessionLimits) -> bool:
         """Whether neither limit has passed."""
         moment = now.timestamp()
-        return moment < self.seen + IDLE.total_seconds() and moment < self.began + LONGEST.total_seconds()
+        return moment < self.seen + limits.idle.total_seconds() and moment < self.began + limits.absolute.total_seconds()
 
-    def due(self, now: datetime) -> bool:
+    def due(self, now: datetime, limits: SessionLimits) -> bool:
         """Whether the cookie should be written again, so that the idle limit counts from now."""
-        return now.timestamp() >= self.seen + RENEW_AFTER.total_seconds()
+        return now.timestamp() >= self.seen + min(RENEW_AFTER, limits.idle / 4).total_seconds()
 
     def touched(self, now: datetime) -> Self:
         """The same, used now."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
 from cube_oauth.portal.addresses import Allowed
+from cube_oauth.portal.limits import LimitSettings
 from cube_oauth.portal.proxy import ProxySettings
+from cube_oauth.portal.session import SessionLimits
 from cube_oauth.settings import PREFIX, Address, Environment, Installation, SettingsError
 
 if TYPE_CHECKING:
@@ -80,6 +83,8 @@ class PortalSettings:
     """Whose pages may read the JSON API with the person's cookie."""
     admins: Admins = Admins()
     proxy: ProxySettings | None = None
+    session: SessionLimits = field(default_factory=SessionLimits)
+    limits: LimitSettings = field(default_factory=LimitSettings)
 
     @classmethod
     def read(cls, variables: Mapping[str, str]) -> Self:
@@ -99,6 +104,8 @@ class PortalSettings:
             trusted_proxies=_networks(env, "TRUSTED_PROXIES"),
             api_origins=_origins(env.words("API_ORIGINS")),
             proxy=proxy,
+            session=_session(env),
+            limits=_limits(env),
             admins=Admins(env.words("ADMIN_USERS"), env.words("ADMIN_GROUPS")),
         )
 
@@ -120,6 +127,28 @@ def _with_origin(installation: Installation) -> Installation:
     if parts.scheme not in ("https", "http") or not parts.netloc or parts.path or parts.query or parts.username:
         raise SettingsError(f"{PREFIX}PORTAL_URL must be the origin that people open, without a path: https://connect.example.com")
     return installation
+
+
+SHORTEST_SESSION = 60
+"""Seconds: a person has to be able to read a page."""
+
+
+def _session(env: Environment) -> SessionLimits:
+    idle, absolute = env.number("SESSION_IDLE_SECONDS", 1800), env.number("SESSION_ABSOLUTE_SECONDS", 28800)
+    if not SHORTEST_SESSION <= idle <= absolute:
+        raise SettingsError(
+            f"{PREFIX}SESSION_IDLE_SECONDS must be at least {SHORTEST_SESSION}, and at most {PREFIX}SESSION_ABSOLUTE_SECONDS"
+        )
+    return SessionLimits(timedelta(seconds=idle), timedelta(seconds=absolute))
+
+
+def _limits(env: Environment) -> LimitSettings:
+    """Each field by its name: ``CUBE_OAUTH_LIMIT_PERSON_BURST``."""
+    numbers = {one.name: env.number(f"LIMIT_{one.name.upper()}", getattr(LimitSettings, one.name)) for one in fields(LimitSettings)}
+    for name, number in numbers.items():
+        if number < 1:
+            raise SettingsError(f"{PREFIX}LIMIT_{name.upper()} must be at least 1")
+    return LimitSettings(**numbers)
 
 
 def _proxy(env: Environment) -> ProxySettings | None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
 
-MOST, MOST_PER_PERSON = 500, 6
-"""Streams of one process. Beyond these a page does not change by itself; it works by reloading."""
+MOST_PER_PERSON = 6
+"""As many as a browser opens. Beyond these and ``most`` a page does not change by itself; it works by reloading."""
 LONGEST = 600.0
 """Seconds after which a stream ends; the browser comes back by itself, and its session is looked at again."""
 
@@ -19,14 +19,15 @@ LONGEST = 600.0
 class Streams:
     """The open streams of one process."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._open: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
 
     @contextmanager
     def place(self, username: str) -> Iterator[bool]:
         """Whether there is room for one more; it is taken for the length of the block."""
-        free = self._open.total() < MOST and self._open[username] < MOST_PER_PERSON
+        free = self._open.total() < self._most and self._open[username] < MOST_PER_PERSON
         self._open[username] += free
         try:
             yield free

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 from cube_oauth.portal.cookies import CookieTooLargeError, SealedCookie
 from cube_oauth.portal.languages import Language, chosen
 from cube_oauth.portal.refusals import RefusedError
-from cube_oauth.portal.session import PENDING_COOKIE, SESSION_COOKIE, Notice, Pending, PendingList, Session, session_hash
+from cube_oauth.portal.session import (
+    PENDING_COOKIE,
+    SESSION_COOKIE,
+    Notice,
+    Pending,
+    PendingList,
+    Session,
+    SessionLimits,
+    session_hash,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,14 +35,15 @@ LIVE = "X-Live"
 class Cookies:
     """Both cookies of the portal."""
 
-    def __init__(self, ring: Callable[[], Keyring]) -> None:
+    def __init__(self, ring: Callable[[], Keyring], limits: SessionLimits | None = None) -> None:
+        self.limits = limits or SessionLimits()
         self.session = SealedCookie(SESSION_COOKIE, Session, ring)
         self.pending = SealedCookie(PENDING_COOKIE, PendingList, ring)
 
     def visit(self, request: web.Request, now: datetime) -> Visit:
         """Read what the browser sent; an ended session is none."""
         session = self.session.read(request)
-        alive = session if session and session.alive(now) else None
+        alive = session if session and session.alive(now, self.limits) else None
         pending = self.pending.read(request) or PendingList()
         language = chosen(request.headers.get("Accept-Language"))
         return Visit(self, now, language, alive, pending, (session, pending), passive=LIVE in request.headers)
@@ -102,7 +112,7 @@ class Visit:
         kept = self.session.model_copy(update={"groups": ()}) if self.session and self.proxied else self.session
         if kept is None and session is not None:
             self.cookies.session.remove(response)
-        elif kept is not None and (kept != session or (not self.passive and kept.due(self.now))):
+        elif kept is not None and (kept != session or (not self.passive and kept.due(self.now, self.cookies.limits))):
             self.cookies.session.write(response, kept if self.passive else kept.touched(self.now))
         if self.pending == pending:
             return

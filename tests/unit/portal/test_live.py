@@ -113,8 +113,8 @@ async def test_one_person_takes_only_so_many_places(browser, other_browser, list
     first.answer.close()
 
 
-async def test_a_process_has_only_so_many_places(browser, other_browser, listen, monkeypatch):
-    monkeypatch.setattr(streams, "MOST", 1)
+async def test_a_process_has_only_so_many_places(browser, other_browser, world, listen):
+    world.portal.streams._most = 1
     await listen(browser.log_in("alice"))
     assert (await listen(other_browser.log_in("bob"))).answer.status == 204
 

@@ -1,4 +1,5 @@
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from cube_oauth.kube.api import KubeError
 from cube_oauth.portal.portal import Portal
 from cube_oauth.portal.reasontexts import ENGLISH_REASONS
 from cube_oauth.portal.routes import application
+from cube_oauth.portal.session import SessionLimits
 from cube_oauth.portal.texts import ENGLISH
 
 from .conftest import BROWSER, refused, settings_of
@@ -173,6 +175,19 @@ async def test_a_session_ends_in_the_browser_too(browser, world):
     answer = await browser.get("/")
     assert 'href="/login"' in answer.html
     assert not browser.cookies
+
+
+async def test_sessions_end_when_the_installation_says_so(browser, world):
+    world.cookies.limits = SessionLimits(idle=timedelta(minutes=5), absolute=timedelta(minutes=12))
+    browser.log_in()
+    for _ in range(2):
+        world.later(minutes=4)
+        assert 'action="/logout"' in (await browser.get("/")).html
+    world.later(minutes=4)
+    assert 'href="/login"' in (await browser.get("/")).html, "the absolute limit"
+    browser.log_in()
+    world.later(minutes=5)
+    assert 'href="/login"' in (await browser.get("/")).html, "the idle limit"
 
 
 async def test_a_session_in_use_is_renewed(browser, world):

@@ -2,10 +2,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cube_oauth.portal.session import IDLE, LONGEST, MOST_PENDING, PENDING_AGE, Pending, PendingList, Session, own_page
+from cube_oauth.portal.session import MOST_PENDING, PENDING_AGE, Pending, PendingList, Session, SessionLimits, own_page
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
+LIMITS = SessionLimits(idle=timedelta(minutes=7), absolute=timedelta(hours=3))
 
 
 def pending(**more):
@@ -14,19 +15,25 @@ def pending(**more):
 
 def test_a_session_ends_after_the_idle_limit():
     session = Session.begin("alice", (), NOW)
-    assert session.alive(NOW + IDLE - SECOND)
-    assert not session.alive(NOW + IDLE)
+    assert session.alive(NOW + LIMITS.idle - SECOND, LIMITS)
+    assert not session.alive(NOW + LIMITS.idle, LIMITS)
 
 
 def test_a_session_that_is_used_goes_on():
-    session = Session.begin("alice", (), NOW).touched(NOW + IDLE - SECOND)
-    assert session.alive(NOW + IDLE + SECOND)
+    session = Session.begin("alice", (), NOW).touched(NOW + LIMITS.idle - SECOND)
+    assert session.alive(NOW + LIMITS.idle + SECOND, LIMITS)
 
 
 def test_a_session_ends_after_the_absolute_limit_however_much_it_is_used():
-    session = Session.begin("alice", (), NOW)
-    assert session.touched(NOW + LONGEST - SECOND).alive(NOW + LONGEST - SECOND)
-    assert not session.touched(NOW + LONGEST).alive(NOW + LONGEST)
+    session, end = Session.begin("alice", (), NOW), NOW + LIMITS.absolute
+    assert session.touched(end - SECOND).alive(end - SECOND, LIMITS)
+    assert not session.touched(end).alive(end, LIMITS)
+
+
+def test_a_short_idle_limit_is_counted_from_the_last_use_all_the_same():
+    session, limits = Session.begin("alice", (), NOW), SessionLimits(idle=timedelta(minutes=1))
+    assert session.due(NOW + timedelta(seconds=15), limits)
+    assert not session.due(NOW + timedelta(seconds=15), LIMITS)
 
 
 def test_a_form_belongs_to_one_session():

@@ -1,11 +1,14 @@
 import asyncio
 import ssl
+from datetime import timedelta
 from ipaddress import ip_network
 
 import pytest
 
+from cube_oauth.portal.limits import LimitSettings
 from cube_oauth.portal.proxy import ProxySettings
 from cube_oauth.portal.server import run
+from cube_oauth.portal.session import SessionLimits
 from cube_oauth.portal.settings import PortalSettings
 from cube_oauth.portal.tls import ServerCertificate
 from cube_oauth.settings import SettingsError
@@ -35,6 +38,15 @@ def test_the_defaults():
     assert (settings.origin, settings.https) == ("https://connect.example.com", True)
 
 
+def test_when_a_session_ends_and_how_much_is_permitted():
+    default = PortalSettings.read(ENOUGH)
+    assert (default.session, default.limits) == (SessionLimits(), LimitSettings(2, 60, 10, 300, 500))
+    numbers = {"SESSION_IDLE_SECONDS": "600", "SESSION_ABSOLUTE_SECONDS": "3600", "LIMIT_PERSON_BURST": "9", "LIMIT_STREAMS": "7"}
+    settings = PortalSettings.read({**ENOUGH, **{f"CUBE_OAUTH_{name}": value for name, value in numbers.items()}})
+    assert settings.session == SessionLimits(timedelta(minutes=10), timedelta(hours=1))
+    assert (settings.limits.person_burst, settings.limits.streams, settings.limits.address_burst) == (9, 7, 300)
+
+
 def test_networks_are_read():
     settings = PortalSettings.read({**ENOUGH, "CUBE_OAUTH_ALLOWED_ADDRESSES": "127.0.0.1/32, fd00::/8"})
     assert settings.allowed_addresses == (ip_network("127.0.0.1/32"), ip_network("fd00::/8"))
@@ -55,6 +67,11 @@ def test_networks_are_read():
         ("RETURN_TO", "bi.example.com"),
         ("API_ORIGINS", "https://home.example.com/page"),
         ("LISTEN_PORTAL", "8000x"),
+        ("SESSION_IDLE_SECONDS", "59"),
+        ("SESSION_IDLE_SECONDS", "28801"),
+        ("SESSION_ABSOLUTE_SECONDS", "an hour"),
+        ("LIMIT_PERSON_BURST", "0"),
+        ("LIMIT_STREAMS", "many"),
     ],
 )
 def test_a_wrong_setting_is_named(name, value):
