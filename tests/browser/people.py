@@ -64,6 +64,7 @@ class Person:
         dark: whether the person prefers dark pages.
         javascript: whether pages may run scripts.
         zone: the time zone, such as Asia/Kolkata; the machine's own by default.
+        language: what the browser asks for.
     """
 
     def __init__(
@@ -74,12 +75,13 @@ class Person:
         dark: bool = False,
         javascript: bool = True,
         zone: str | None = None,
+        language: str = "en-GB",
     ):
         self.context = browser.new_context(
             ignore_https_errors=True,  # the certificates are the tests' own
             viewport=size or DESKTOP,
             color_scheme="dark" if dark else "light",
-            locale="en-GB",
+            locale=language,
             java_script_enabled=javascript,
             timezone_id=zone,
         )

@@ -1,5 +1,6 @@
 """The portal as a person meets it: a real Chromium, a real OpenID provider, a real API server, the real controller."""
 
+import http.client
 from urllib.parse import parse_qs, quote, urljoin, urlsplit
 
 import pytest
@@ -427,3 +428,49 @@ def test_the_first_paint_needs_little_and_nothing_from_elsewhere(alice):
     assert hosts == {urlsplit(alice.portal).netloc}
     assert {"/", "/static/portal.css"} <= set(sizes)
     assert sum(size for path, size in sizes.items() if not path.endswith(".svg")) < 14 * 1024
+
+
+@pytest.fixture(scope="module")
+def proxied(world):
+    """The portal behind a real oauth2-proxy, and the port at which it would answer without."""
+    with world.behind_oauth2_proxy() as port:
+        yield port
+
+
+@pytest.mark.usefixtures("proxied")
+def test_behind_oauth2_proxy_people_log_in_there_connect_and_disconnect(world, person):
+    someone = person()
+    someone.portal = world.proxied_url
+    someone.page.goto(f"{world.proxied_url}/")
+    someone.sign_in("paula", "let me in")
+    expect(someone.page.get_by_text("Logged in as paula")).to_be_visible()
+    expect(someone.page.get_by_role("link", name="OAuth apps")).to_be_visible()  # its groups, by the header
+    expect(someone.page.get_by_role("button", name="Log out")).to_have_count(0)
+    someone.connect(TRINO)
+    (credential,) = credentials(world)
+    assert (credential["spec"]["username"], credential["status"]["state"]) == ("paula", "Active")
+    other = someone.context.new_page()
+    other.goto(f"{world.proxied_url}/")
+    someone.disconnect(TRINO)
+    expect(other.locator(f'[data-app="{TRINO}"]')).to_have_attribute("data-state", "Pending")  # events come through it, too
+
+
+@pytest.mark.usefixtures("proxied")
+def test_a_browser_s_own_headers_make_nobody_somebody_else(world, person):
+    alice = person()
+    alice.context.set_extra_http_headers({"X-Forwarded-User": "bob", "X-Forwarded-Groups": "platform"})
+    alice.page.goto(f"{world.proxied_url}/")
+    alice.sign_in("alice", "let me in")
+    expect(alice.page.get_by_text("Logged in as alice")).to_be_visible()
+    expect(alice.page.get_by_role("link", name="OAuth apps")).to_have_count(0)
+
+
+def test_headers_from_anywhere_but_the_proxy_are_refused(proxied):
+    """The same request from the proxy's address is believed, so it is the address that decides."""
+    for source, status in (("127.0.0.1", 200), ("127.0.0.2", 403)):
+        connection = http.client.HTTPConnection("127.0.0.1", proxied, timeout=30, source_address=(source, 0))
+        connection.request("GET", "/", headers={"X-Forwarded-User": "bob"})
+        answer = connection.getresponse()
+        page = answer.read().decode()
+        connection.close()
+        assert (answer.status, "Logged in as <strong>bob" in page) == (status, status == 200)

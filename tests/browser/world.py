@@ -2,15 +2,18 @@
 
 import base64
 import json
+import secrets
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import yaml
 
 from cube_oauth.resources.kinds import crds
-from tests.cluster import ControlPlane
+from tests.cluster import ControlPlane, binaries
 from tests.parts import provider, web
 from tests.parts.certificates import self_made
 from tests.parts.processes import Process, free_port
@@ -19,6 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SYSTEM, TOKENS, TENANT = "cube-oauth", "cube-oauth-tokens", "analytics"
 HOST = "portal.localhost"
 """Every browser takes it to this machine, and it is another site than the provider's address."""
+
+PROXIED_HOST = "proxied.localhost"
 
 RIGHTS = """
 - {apiVersion: v1, kind: ServiceAccount, metadata: {name: portal, namespace: cube-oauth}}
@@ -49,6 +54,7 @@ class World:
         self.folder = folder
         self.port, self.health_port = free_port(), free_port()
         self.url = f"https://{HOST}:{self.port}"
+        self.proxied_url = f"https://{PROXIED_HOST}:{free_port()}"
         self._starts = 0
         self._stack = ExitStack()
 
@@ -115,6 +121,45 @@ class World:
         self.portal.stop()
         self.portal = self._start_portal()
 
+    @contextmanager
+    def behind_oauth2_proxy(self) -> Iterator[int]:
+        """A second portal, at ``proxied_url``, with a real oauth2-proxy in front of it; gives the portal's own port."""
+        port = free_port()
+        variables = self._portal_settings()
+        mine = {name: value for name, value in variables.items() if "_LOGIN_" not in name and name != "CUBE_OAUTH_TLS_DIR"}
+        mine |= {
+            "CUBE_OAUTH_PORTAL_URL": self.proxied_url,
+            "CUBE_OAUTH_LISTEN_PORTAL": f"0.0.0.0:{port}",
+            "CUBE_OAUTH_LISTEN": f"127.0.0.1:{free_port()}",
+            "CUBE_OAUTH_PROXY_ADDRESSES": "127.0.0.1/32",
+        }
+        with ExitStack() as stack:
+            portal = stack.enter_context(self._process("portal", self.folder / "portal-proxied.log", mine))
+            portal.wait_until(lambda: web.answers(f"http://{mine['CUBE_OAUTH_LISTEN']}/readyz"), seconds=60)
+            proxy = stack.enter_context(self._oauth2_proxy(port))
+            at = f"https://127.0.0.1:{urlsplit(self.proxied_url).port}"
+            proxy.wait_until(lambda: web.answers(f"{at}/ping", ca=self.folder / "oauth2-proxy/tls.crt"), seconds=60)
+            yield port
+
+    def _oauth2_proxy(self, portal: int) -> Process:
+        """With the settings of docs/portal.md; the rest is where things are in this test."""
+        folder, program = self.folder / "oauth2-proxy", binaries.ensure(("oauth2-proxy",))["oauth2-proxy"]
+        certificate = self_made(folder, PROXIED_HOST, "127.0.0.1")
+        here = {
+            "provider-ca-file": self.provider.ca,
+            "oidc-issuer-url": self.provider.issuer,
+            "redirect-url": f"{self.proxied_url}/oauth2/callback",
+            "client-id": "oauth2-proxy",
+            "client-secret": "proxy secret",
+            "cookie-secret": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+            "upstream": f"http://127.0.0.1:{portal}/",
+            "https-address": f"127.0.0.1:{urlsplit(self.proxied_url).port}",
+            "tls-cert-file": certificate.cert,
+            "tls-key-file": certificate.key,
+        }
+        flags = [f"--{name}={value}" for name, value in {**documented_flags(), **here}.items()]
+        return Process("oauth2-proxy", [str(program), *flags], log=folder / "log", env={})
+
     def portal_log(self) -> str:
         """What every portal process of this world wrote."""
         return "".join(path.read_text(errors="replace") for path in sorted(self.folder.glob("portal-*.log")))
@@ -124,10 +169,12 @@ class World:
         return web.request("GET", f"http://127.0.0.1:{self.health_port}/metrics").text
 
     def _provider(self) -> provider.Provider:
-        callbacks = [f"{self.url}/callback/{TENANT}/{name}" for name in ("trino", "lake", "sales")]
+        portals = (self.url, self.proxied_url)
+        callbacks = [f"{url}/callback/{TENANT}/{name}" for url in portals for name in ("trino", "lake", "sales")]
         return provider.Provider(
             clients=[
                 provider.log_in_client("portal", "log-in secret", [f"{self.url}/login/callback"]),
+                provider.log_in_client("oauth2-proxy", "proxy secret", [f"{self.proxied_url}/oauth2/callback"]),
                 provider.app_client("warehouse-app", callbacks, client_secret="app secret", client_name="Cube"),
             ],
             users={"alice": ["analysts"], "bob": [], "paula": ["platform"]},
@@ -206,6 +253,13 @@ class World:
 
     def _process(self, name: str, log: Path, env: dict[str, str]) -> Process:
         return Process(name, [sys.executable, "-m", "cube_oauth", name], log=log, env=self._installation() | env)
+
+
+def documented_flags() -> dict[str, str]:
+    """What docs/portal.md says of oauth2-proxy, so that what is written there is what was seen to work."""
+    lines = (ROOT / "docs/portal.md").read_text().splitlines()
+    flags = (line.strip().removesuffix(" \\").partition("=") for line in lines if line.startswith("  --"))
+    return {name.removeprefix("--"): value for name, _, value in flags}
 
 
 def _list(objects: Any) -> dict[str, Any]:

@@ -118,7 +118,13 @@ CONTAINERD = Component(
 )
 COREDNS = Component("coredns", "1.15.0", (Program("coredns", ".", 70),))
 HELM = Component("helm", "v4.3.1", (Program("helm", "helm.sh/helm/v4/cmd/helm", 210),))
-COMPONENTS = (ETCD, KUBE, RUNC, CNI, CONTAINERD, COREDNS, HELM)
+OAUTH2_PROXY = Component(
+    "oauth2-proxy",
+    "v7.15.6",
+    (Program("oauth2-proxy", "github.com/oauth2-proxy/oauth2-proxy/v7", 60),),
+    link=f"{_LINK} -X github.com/oauth2-proxy/oauth2-proxy/v7/pkg/version.VERSION=v7.15.6",
+)
+COMPONENTS = (ETCD, KUBE, RUNC, CNI, CONTAINERD, COREDNS, HELM, OAUTH2_PROXY)
 
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
 NODE = (
@@ -130,6 +136,7 @@ SETS: Mapping[str, tuple[str, ...]] = {
     "control-plane": CONTROL_PLANE,
     "node": NODE,
     "helm": ("helm",),
+    "oauth2-proxy": ("oauth2-proxy",),
     "all": (*NODE, "helm"),
 }
 

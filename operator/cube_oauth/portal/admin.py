@@ -14,7 +14,7 @@ from cube_oauth.kube.api import KubeError
 from cube_oauth.lifecycle.deposits import TRIED
 from cube_oauth.portal.appform import AppForm, presets
 from cube_oauth.portal.origin import origin
-from cube_oauth.portal.overview import Words, condition, ready, state_of, why_not_ready, words_of
+from cube_oauth.portal.overview import Ready, Words, condition, readiness, ready, state_of, why_not_ready, words_of
 from cube_oauth.portal.portal import audit, portal_of, see_other, visit_of
 from cube_oauth.portal.reasons import why
 from cube_oauth.portal.refusals import RefusedError
@@ -51,7 +51,7 @@ class AppRow:
 
     key: str
     title: str
-    ready: bool
+    ready: Ready
     words: Words | None
     """Why people cannot connect."""
     counts: tuple[Text, ...]
@@ -86,9 +86,9 @@ def app_row(app: ListedApp) -> AppRow:
     counted = app.status.credentials
     numbers = {name: getattr(counted, name) if counted else 0 for name in _COUNTS}
     shown = tuple(Text(_COUNTS[name], {"number": number}) for name, number in numbers.items() if number or name == "active")
-    usable = ready(app)
     key = f"{app.metadata.namespace}/{app.metadata.name}"
-    return AppRow(key, app.title, usable, None if usable else why_not_ready(app), shown, origin(app.metadata))
+    words = None if ready(app) else why_not_ready(app)
+    return AppRow(key, app.title, readiness(app), words, shown, origin(app.metadata))
 
 
 def person_row(credential: UserCredential, now: datetime) -> PersonRow:

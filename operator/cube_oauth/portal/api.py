@@ -10,7 +10,7 @@ from cube_oauth.lifecycle.authorize import permitted
 from cube_oauth.portal.apimodels import AppList, AppState, Problem, SessionState
 from cube_oauth.portal.connect import end_connection
 from cube_oauth.portal.openapi import document
-from cube_oauth.portal.overview import card
+from cube_oauth.portal.overview import Ready, card
 from cube_oauth.portal.portal import portal_of, visit_of
 from cube_oauth.portal.refusals import RefusedError
 from cube_oauth.portal.texts import Text
@@ -88,7 +88,7 @@ def state(portal: Portal, visit: Visit, app: OAuthApp, credential: UserCredentia
         title=shown.title,
         data_source=shown.data_source,
         state=shown.state,
-        ready=shown.ready,
+        ready=shown.ready is Ready.YES,
         words=plain(shown.words.sentence),
         hint=plain(shown.words.hint),
         warning=plain(shown.warning) if shown.warning else None,

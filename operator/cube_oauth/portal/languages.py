@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -18,6 +19,24 @@ HALF_A_YEAR = timedelta(days=182)
 _NAMED_DAYS = {-1: "time.yesterday", 0: "time.today", 1: "time.tomorrow"}
 
 
+_RIGHT_TO_LEFT = {"R", "AL", "AN"}
+_CONTROLS = {"RLE", "RLO", "RLI", "LRE", "LRO", "LRI", "FSI", "PDF", "PDI"}
+
+
+def isolated(value: object) -> object:
+    """A name that is read from right to left, set apart within a sentence (Unicode UAX 9, "Isolates"): no word beside it turns.
+
+    Characters that would turn what follows are left out.
+    """
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    classes = {unicodedata.bidirectional(character) for character in value}
+    if classes.isdisjoint(_RIGHT_TO_LEFT | _CONTROLS):
+        return value
+    kept = "".join(character for character in value if unicodedata.bidirectional(character) not in _CONTROLS)
+    return f"\u2068{kept}\u2069"
+
+
 @dataclass(frozen=True)
 class Language:
     """One translation of the catalogue."""
@@ -31,7 +50,7 @@ class Language:
         if isinstance(value, Moment):
             return self._moment(value)
         if isinstance(value, Text):
-            filled = {name: self.render(inner) for name, inner in value.values.items()}
+            filled = {name: isolated(self.render(inner)) for name, inner in value.values.items()}
             return Markup(self.catalogue[value.key]).format(**filled)  # noqa: S704 - ours; format() escapes the values
         return value
 

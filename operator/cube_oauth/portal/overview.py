@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from cube_oauth.lifecycle.decide import WITHDRAWN
@@ -31,6 +32,15 @@ UNATTENDED: dict[str | None, tuple[str, str]] = {
     Reason.REFRESH_DELAYED: ("state.delayed", "state.delayed.hint"),
 }
 """Why there may be no token although the person has nothing to do."""
+
+
+class Ready(StrEnum):
+    """Whether people can connect to an app."""
+
+    YES = "true"
+    NO = "false"
+    SOON = "soon"
+    """The controller has not said yet."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +71,7 @@ class Card:
     """Whether there is a button to authorize (``reconnect``: it is called so)."""
     reconnect: bool
     disconnect: bool
-    ready: bool
+    ready: Ready
     unattended: bool = False
     """It is renewed by itself, although there is no token now."""
 
@@ -74,6 +84,11 @@ class Card:
     def urgent(self) -> bool:
         """Whether the button to authorize is what the person came for."""
         return (self.state is not State.ACTIVE and not self.unattended) or self.warning is not None
+
+    @property
+    def calls(self) -> bool:
+        """Whether a connection that was there is over, or soon will be, and the person can do something about it."""
+        return self.authorize and self.reconnect and self.urgent
 
 
 def scope_words(preset: str, scope: str) -> Text | str:
@@ -97,6 +112,13 @@ def ready(app: OAuthApp) -> bool:
     """Whether people can connect."""
     says = condition(app.status.conditions, "Ready")
     return current(app) and says is not None and says.status == "True" and app.status.authorization_url is not None
+
+
+def readiness(app: OAuthApp) -> Ready:
+    """Whether people can connect, or soon can."""
+    if ready(app):
+        return Ready.YES
+    return Ready.SOON if why_not_ready(app).sentence.key == "state.setting-up" else Ready.NO
 
 
 def why_not_ready(app: OAuthApp) -> Words:
@@ -141,7 +163,7 @@ def card(app: OAuthApp, credential: UserCredential | None, now: datetime) -> Car
         authorize=usable and not suspended,
         reconnect=connected_before,
         disconnect=connected_before and not suspended,
-        ready=usable,
+        ready=readiness(app),
         unattended=credential is not None and state is State.EXPIRED and _reason(credential) in UNATTENDED,
     )
 

@@ -36,7 +36,7 @@ def person_of(headers: CIMultiDictProxy[str], peer: str | None, settings: ProxyS
     if not within(peer, settings.addresses):
         raise RefusedError("NotThroughProxy", 403)
     named = headers.getall(settings.username_header, [])
-    if len(named) != 1 or not named[0]:
+    if len(named) != 1 or not named[0] or "," in named[0]:  # two lines may have become one on the way (RFC 9110, section 5.3)
         raise RefusedError("Nameless", 401, why=say("nameless.header", header=settings.username_header))
     if fault := username_fault(named[0]):
         raise RefusedError("Nameless", 403, why=Text(f"username.{fault}"))

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from cube_oauth.portal.portal import Portal
 
 _ONE_APP = "{namespace:[a-z0-9][a-z0-9-]{0,62}}/{app:[a-z0-9][a-z0-9.-]{0,62}}"
+GLANCE = 4
+"""So many apps are seen at a glance; with more, those that need the person are named first."""
 LARGEST_FORM = 16 * 1024
 """Bytes."""
 
@@ -70,4 +72,5 @@ async def overview(request: web.Request) -> web.StreamResponse:
     notice = visit.take_notice()
     shown = portal.cluster.shown_to(person.username, person.groups)
     cards = [card(app, credential, visit.now) for app, credential in shown]
-    return portal.pages.page("overview.html", visit, cards=cards, notice=notice, version=version(shown, visit.now))
+    calling = [one for one in cards if one.calls] if len(cards) > GLANCE else []
+    return portal.pages.page("overview.html", visit, cards=cards, calling=calling, notice=notice, version=version(shown, visit.now))

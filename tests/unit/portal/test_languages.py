@@ -74,3 +74,24 @@ async def test_the_pages_speak_the_reader_s_language(browser, world):
     assert "Connected apps" not in answer.html
     refusal = await browser.get("/nothing", headers={"Accept-Language": "de"})
     assert "Diese Seite gibt es nicht" in refusal.html
+
+
+RTL = "\u0639\u0628\u062f"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("alice", "alice"),
+        (RTL, f"\u2068{RTL}\u2069"),
+        ("a\u202egnp", "\u2068agnp\u2069"),
+        (f"{RTL}\u2069\u202ex", f"\u2068{RTL}x\u2069"),
+    ],
+    ids=["left to right", "right to left", "an override", "one that breaks out"],
+)
+def test_a_name_turns_no_word_beside_it_round(name, shown):
+    assert LANGUAGES["en"].render(say("notice.changed", title=name)) == f"{shown} is changed."
+
+
+def test_a_name_that_is_sent_back_with_a_form_stays_as_it_is():
+    assert LANGUAGES["en"].render(RTL) == RTL

@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 import pytest
 
 from cube_oauth.portal.languages import LANGUAGES
-from cube_oauth.portal.overview import card, version
+from cube_oauth.portal.overview import Ready, card, version
 from cube_oauth.resources.oauthapp import OAuthApp
 from cube_oauth.resources.usercredential import State, UserCredential
 
@@ -125,7 +125,7 @@ def test_an_app_that_is_not_ready_has_no_button_to_authorize(app, words):
     found, text = shown(None, app=app)
     assert words in text
     assert buttons(found) == ()
-    assert not found.ready
+    assert found.ready is (Ready.SOON if words == "Being set up" else Ready.NO)
 
 
 def test_who_is_connected_can_disconnect_from_an_app_that_is_not_ready():
@@ -173,7 +173,7 @@ def test_nothing_else_is_warned_of(status):
 
 def test_when_it_was_renewed_and_used():
     status = {**RENEWED, "lastRefreshedAt": "2026-11-23T11:00:00Z", "demand": {"lastUsedAt": "2026-11-20T11:00:00Z"}}
-    assert words(shown(status)[0].facts) == ["Renewed today, 11:00 UTC.", "Last used 20 Nov."]
+    assert words(shown(status)[0].facts) == ["Renewed today, 11:00 UTC", "Last used 20 Nov"]
     assert words(shown(RENEWED)[0].facts) == ["Not used yet."]
     assert shown(None)[0].facts == ()
 

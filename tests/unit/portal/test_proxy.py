@@ -57,8 +57,10 @@ async def test_a_cookie_alone_is_nobody(proxied, headers):
     assert "data-app" not in answer.html
 
 
-async def test_a_name_that_is_there_twice_names_nobody(proxied):
-    answer = await proxied.client.get("/", headers=[("X-Forwarded-User", "alice"), ("X-Forwarded-User", "bob")])
+@pytest.mark.parametrize("names", [("alice", "bob"), ("bob,alice",)], ids=["two lines", "joined on the way"])
+async def test_a_name_that_is_there_twice_names_nobody(proxied, names):
+    """A proxy that does not strip the browser's own header sends both, as seen with oauth2-proxy: joined."""
+    answer = await proxied.client.get("/", headers=[("X-Forwarded-User", name) for name in names])
     assert answer.status == 401
 
 
