@@ -174,7 +174,7 @@ def test_nothing_else_is_warned_of(status):
 def test_when_it_was_renewed_and_used():
     status = {**RENEWED, "lastRefreshedAt": "2026-11-23T11:00:00Z", "demand": {"lastUsedAt": "2026-11-20T11:00:00Z"}}
     assert words(shown(status)[0].facts) == ["Renewed today, 11:00 UTC", "Last used 20 Nov"]
-    assert words(shown(RENEWED)[0].facts) == ["Not used yet."]
+    assert words(shown(RENEWED)[0].facts) == ["Not used yet"]
     assert shown(None)[0].facts == ()
 
 
