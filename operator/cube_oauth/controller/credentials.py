@@ -161,7 +161,8 @@ class Credentials:
         return known[1]
 
     def _not_before(self, key: Key, app: Key, token: TokenSecret | None) -> datetime | None:
-        pauses = (self._backoff.not_before(key, *([origin(token.record.token_url)] if token else [])), self._apps.not_before(app))
+        urls = (token.record.token_url, token.record.exchange_url) if token else ()
+        pauses = (self._backoff.not_before(key, *(origin(url) for url in urls if url)), self._apps.not_before(app))
         return max((pause for pause in pauses if pause), default=None)
 
     def _readable(self, token: TokenSecret | None) -> tuple[TokenSecret | None, bool]:

@@ -44,6 +44,7 @@ from cube_oauth.providers import (
     said_of_person,
     stored,
 )
+from cube_oauth.providers.errors import TIMEOUT, error
 from cube_oauth.resources.keyring import SealError
 from cube_oauth.resources.meta import Condition, ObjectMeta
 from cube_oauth.resources.names import KIND_LABEL, digest
@@ -74,6 +75,9 @@ log = logging.getLogger(__name__)
 
 CLAIM = timedelta(seconds=20)
 """While it stands, nobody else redeems the code; longer than a request may take."""
+
+MARGIN = timedelta(seconds=5)
+"""The request is over this long before the claim is."""
 
 TRY_AGAIN = timedelta(seconds=2)
 REFUSED, REPLACED = "AuthorizationRefused", "Replaced"
@@ -187,6 +191,8 @@ class Grants:
         self._metrics = metrics
         self._clock = clock
         self._decided = decided
+        self._seen: dict[str, tuple[datetime, datetime]] = {}
+        """By UID of a grant: until when it is claimed, and when that was first seen. A claim of our own is not among them."""
         self.mirror: Mirror[GrantSecret] = Mirror(
             api,
             SECRETS,
@@ -201,8 +207,8 @@ class Grants:
         secret, now = self.mirror.get(key), self._clock.now()
         if secret is None:
             return None
-        if secret.claimed_until and secret.claimed_until > now:
-            return secret.claimed_until
+        if (claimed := self._claimed_until(secret, now)) and claimed > now:
+            return claimed
         grant = self._opened(secret)
         credential = await self._credential(grant) if grant else None
         if grant is None or credential is None:
@@ -211,6 +217,18 @@ class Grants:
             await self._remove(secret)
             return None
         return await self._consider(secret, grant, credential, now)
+
+    def _claimed_until(self, secret: GrantSecret, now: datetime) -> datetime | None:
+        """Until when nobody may redeem the code. How long another's claim stands is measured by our clock alone.
+
+        Once it was redeemed, what is asked further may be asked twice.
+        """
+        if secret.claimed_until is None or secret.answer is not None:
+            return secret.claimed_until
+        known = self._seen.get(secret.meta.uid)
+        if known is None or known[0] != secret.claimed_until:
+            known = self._seen[secret.meta.uid] = secret.claimed_until, now
+        return max(secret.claimed_until, known[1] + CLAIM)
 
     def _opened(self, secret: GrantSecret) -> Grant | None:
         try:
@@ -272,8 +290,9 @@ class Grants:
             if origin(client.endpoints.token_url) != origin(grant.token_url):
                 await self._finish(order.secret, order.credential, Refused.APP_CHANGED)
                 return None
-            await self._write(order.secret, claimedUntil=(now + CLAIM).isoformat())
-            answered = await self._answered(order, client)
+            until = self._clock.now() + CLAIM
+            await self._write(order.secret, claimedUntil=until.isoformat())
+            answered = await self._answered(order, client, until)
         except AppNotReadyError:
             return now + TRY_AGAIN
         except ProviderError as problem:
@@ -287,17 +306,25 @@ class Grants:
     async def _write(self, secret: GrantSecret, **data: str) -> None:
         """Replace exactly the version that ``secret`` is; a conflict means that somebody else was quicker."""
         self.mirror.put(await self._api.replace(SECRETS, secret.changed(**data)))
+        if until := _moment(data.get("claimedUntil")):
+            self._seen[secret.meta.uid] = until, until - CLAIM
 
     def _now(self, secret: GrantSecret) -> GrantSecret:
         """The grant with what we wrote into it since."""
         return self.mirror.get((secret.meta.namespace, secret.meta.name)) or secret
 
-    async def _answered(self, order: Order, client: Client) -> Answered:
-        """What an earlier attempt got for the code, or what the provider answers now."""
+    async def _answered(self, order: Order, client: Client, until: datetime) -> Answered:
+        """What an earlier attempt got for the code, or what the provider answers now.
+
+        Our claim stands ``until`` then: a process that was paused sends nothing when there is too little time left of it.
+        """
         if order.secret.answer is not None:
             return self._kept(order.secret, order.grant)
         sent = self._clock.now()  # a lifetime begins with the answer, and surely not before this
-        answered = Answered(await self._redeem(client, order.grant, app_key(order.credential)), sent)
+        within = min(REQUEST, until - MARGIN - sent)
+        if within < REQUEST / 2:
+            raise error(TIMEOUT, sent=False)
+        answered = Answered(await self._redeem(client, order.grant, app_key(order.credential), within), sent)
         if client.endpoints.incomplete:
             await self._keep_in_grant(order, answered)
         return answered
@@ -315,14 +342,14 @@ class Grants:
         except KubeError as error:
             log.warning("an answer is not kept", extra={**order.where, "error": str(error)})
 
-    async def _redeem(self, client: Client, grant: Grant, app: Key) -> TokenAnswer:
+    async def _redeem(self, client: Client, grant: Grant, app: Key, within: timedelta) -> TokenAnswer:
         request = self._provider.exchange_code(
             client.endpoints,
             client.credentials,
             code=SecretStr(grant.code),
             redirect_uri=grant.redirect_uri,
             code_verifier=SecretStr(grant.code_verifier) if grant.code_verifier else None,
-            within=REQUEST,
+            within=within,
         )
         return await self._calls.make("exchange", app, origin(client.endpoints.token_url), request)
 
@@ -466,3 +493,4 @@ class Grants:
             if not error.conflict:  # another of the same name, by now
                 raise
         self.mirror.discard(key)
+        self._seen.pop(secret.meta.uid, None)

@@ -145,6 +145,25 @@ class _NothingKept(kopf.DiffBaseStorage):
         pass
 
 
+class _NoProgress(kopf.ProgressStorage):
+    """Kopf would copy each object to take its own marks out of it, which it makes for other handlers than ours."""
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        pass
+
+    def purge(self, **_: Any) -> None:
+        pass
+
+    def touch(self, **_: Any) -> None:
+        pass
+
+    def clear(self, *, essence: kopf.BodyEssence) -> kopf.BodyEssence:
+        return essence
+
+
 def _settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
@@ -154,6 +173,7 @@ def _settings() -> kopf.OperatorSettings:
     settings.watching.connect_timeout = CONNECT_TIMEOUT
     settings.watching.chunk_size = 500
     settings.persistence.diffbase_storage = _NothingKept()
+    settings.persistence.progress_storage = _NoProgress()
     settings.queueing.idle_timeout = 0.1  # each idle worker is a task that is kept for so long
     return settings
 

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from cube_oauth.controller.absence import gone
-from cube_oauth.kube.api import USER_CREDENTIALS, Api
+from cube_oauth.kube.api import USER_CREDENTIALS, Api, KubeError
 
 if TYPE_CHECKING:
     from cube_oauth.controller.revoke import Revocations
@@ -31,7 +31,12 @@ class Orphans:
         if token is None or not await gone(self._api, USER_CREDENTIALS, token.record.credential):
             return
         await self._revocations.set_aside(token, REASON)
-        await self._tokens.delete(token)
+        try:
+            await self._tokens.delete(token)
+        except KubeError as error:
+            if error.conflict:  # a refresh was under way, and its answer is to be revoked, too: the next attempt does
+                await self._tokens.reread(uid)
+            raise
         self._revocations.removed(token)
         record = token.record
         where = {"namespace": record.app.namespace, "app": record.app.name, "credential": record.credential.name}

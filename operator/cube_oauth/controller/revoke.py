@@ -171,7 +171,7 @@ class Revocations:
     def _turn(self, key: Key, pending: RevocationSecret, now: datetime) -> datetime:
         """When the provider may be asked: after a pause, and within its budget."""
         token = pending.record.token
-        place, app = origin(token.token_url), (token.app.namespace, token.app.name)
+        place, app = _place(token), (token.app.namespace, token.app.name)
         pause = self._backoff.not_before(key, place)
         if pause and pause > now:
             return pause
@@ -181,7 +181,7 @@ class Revocations:
 
     async def _attempt(self, key: Key, pending: RevocationSecret) -> datetime | None:
         self._budget.spend(key)
-        place, now = origin(pending.record.token.token_url), self._clock.now()
+        place, now = _place(pending.record.token), self._clock.now()
         reason = REVOKED
         try:
             await self._ask(pending)
@@ -200,7 +200,7 @@ class Revocations:
     async def _ask(self, pending: RevocationSecret) -> None:
         secret = self._opened(pending)
         client = await self._client(pending)
-        app, place = pending.record.token.app, origin(pending.record.token.token_url)
+        app, place = pending.record.token.app, _place(pending.record.token)
         request = self._provider.revoke(client.endpoints, client.credentials, secret, _hint(pending))
         await self._calls.make("revoke", (app.namespace, app.name), place, request)
 
@@ -241,6 +241,11 @@ class Revocations:
 
 def _hint(pending: RevocationSecret) -> str:
     return "refresh_token" if pending.refresh_token else "access_token"
+
+
+def _place(record: TokenRecord) -> str:
+    """Whose budget a revocation counts for: often, but not always, that of the token endpoint."""
+    return origin(record.revocation_url or record.token_url)
 
 
 def _at(record: TokenRecord, credentials: ClientCredentials, method: ClientAuthentication) -> Client:

@@ -141,7 +141,7 @@ class Rotation:
             secret = self._keys.refresh.open(token.refresh_token, token.record.owner)
             attempt = await self._claim(observed, token, secret, for_rejection)
             sent = self._clock.now()
-            answer = await self._redeem(attempt, client, secret)
+            answer = _without_echo(await self._redeem(attempt, client, secret), secret)
             if client.endpoints.exchange is not None:
                 attempt = await self._secure(attempt, answer, sent)
                 sent = self._clock.now()
@@ -192,7 +192,7 @@ class Rotation:
             raise
 
     async def _secure(self, attempt: Attempt, answer: TokenAnswer, sent: datetime) -> Attempt:
-        """Write a refresh token that rotated, before anything else can fail; our claim stands on."""
+        """Write a refresh token that rotated, before anything else can fail; our claim stands on: the only fourth write."""
         if answer.refresh_token is None:
             return attempt
         record, uid = attempt.token.record, attempt.observed.credential.metadata.uid
@@ -221,7 +221,10 @@ class Rotation:
         if problem.kind is Kind.APP:
             self._apps.refused(app_key(observed.credential), problem)
             return
-        self._backoff.failed(key_of(observed.credential.metadata), self._clock.now())
+        now, token = self._clock.now(), observed.token
+        self._backoff.failed(key_of(observed.credential.metadata), now)
+        if problem.retry_after and token and token.record.exchange_url:
+            self._backoff.hold(origin(token.record.exchange_url), now + problem.retry_after)
         if problem.kind is Kind.USER:
             self._events.warning("UserCredential", observed.credential.metadata, problem.reason, problem.message)
         elif observed.app:
@@ -253,7 +256,8 @@ class Rotation:
     async def _give_back(self, observed: Observed, unwanted: TokenSecret) -> None:
         """Have an answer revoked that came too late, unless that could end the newer sign-in as well."""
         there, app = self._tokens.get(observed.credential.metadata.uid), observed.app
-        if there is None or (app and replaced_is_revoked(app, unwanted, there.record)):
+        spares = there is None or (there.access_token is None and there.refresh_token is None)
+        if spares or (app and there and replaced_is_revoked(app, unwanted, there.record)):
             await self._revocations.give_back(unwanted, OVERTAKEN)
         self._say(observed, OVERTAKEN)
 
@@ -305,6 +309,11 @@ class _NotExchangedError(Exception):
     def __init__(self, problem: ProviderError) -> None:
         super().__init__(problem.message)
         self.problem = problem
+
+
+def _without_echo(answer: TokenAnswer, redeemed: SecretStr) -> TokenAnswer:
+    """An answer that repeats the refresh token has not rotated it: as if it had none, so that what is known of it stays."""
+    return replace(answer, refresh_token=None) if answer.refresh_token == redeemed else answer
 
 
 def _belongs(record: TokenRecord, client: Client) -> bool:

@@ -10,15 +10,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cube_oauth.controller.queue import full_jitter
-from cube_oauth.kube.api import SECRETS, Api, KubeError
-from cube_oauth.kube.watch import Mirror
+from cube_oauth.kube.api import METADATA_ONLY, SECRETS, Api, KubeError
+from cube_oauth.kube.watch import Mirror, version_of
 from cube_oauth.resources.names import KIND_LABEL, token_secret_name
 from cube_oauth.resources.secrets import TokenSecret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from cube_oauth.kube.api import Object
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +26,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 class TokenStore:
     """Reads from the copy, writes with the version that was read, and puts what was written into the copy at once.
 
-    ``changed`` tells of what others did; whoever writes here knows.
+    ``changed`` tells of what others did; whoever writes here knows. What is new is told in any case: its owner may be gone by then.
     """
 
     def __init__(self, api: Api, namespace: str, changed: Callable[[TokenSecret | None, TokenSecret | None], None]) -> None:
@@ -40,7 +38,7 @@ class TokenStore:
             TokenSecret.from_kubernetes,
             namespace=namespace,
             label_selector=f"{KIND_LABEL}=token",
-            changed=lambda _, new, old: None if self._writing else changed(new, old),
+            changed=lambda _, new, old: None if self._writing and old else changed(new, old),
         )
         self._writing = False
 
@@ -53,10 +51,10 @@ class TokenStore:
         """Create, or replace the version that ``token`` names. KubeError with ``conflict`` when somebody else wrote."""
         body = token.to_kubernetes(self._namespace)
         if token.resource_version:
-            answer = await self._api.replace(SECRETS, body)
+            answer = await self._api.replace(SECRETS, body, accept=METADATA_ONLY)
         else:
-            answer = await self._api.create(SECRETS, body, self._namespace)
-        return self._put(answer)
+            answer = await self._api.create(SECRETS, body, self._namespace, accept=METADATA_ONLY)
+        return self._put(replace(token, resource_version=answer["metadata"]["resourceVersion"]), version_of(answer))
 
     async def reread(self, credential_uid: str) -> TokenSecret | None:
         """What the API server has now, past the copy."""
@@ -65,19 +63,19 @@ class TokenStore:
         if found is None:
             self.mirror.discard((self._namespace, name))
             return None
-        return self._put(found)
+        return self._put(TokenSecret.from_kubernetes(found), version_of(found))
 
-    def _put(self, answer: Object) -> TokenSecret:
+    def _put(self, token: TokenSecret, version: int) -> TokenSecret:
         self._writing = True
         try:
-            self.mirror.put(answer)
+            self.mirror.take((self._namespace, token.name), token, version)
         finally:
             self._writing = False
-        return TokenSecret.from_kubernetes(answer)
+        return token
 
     async def delete(self, token: TokenSecret) -> None:
-        """Remove a Secret; it may be gone already."""
-        await self._api.delete(SECRETS, token.name, self._namespace)
+        """Remove this very version of a Secret; it may be gone already. KubeError with ``conflict`` when somebody else wrote."""
+        await self._api.delete(SECRETS, token.name, self._namespace, resource_version=token.resource_version)
         self.mirror.discard((self._namespace, token.name))
 
     async def settle(

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 Object = dict[str, Any]
 
+METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+"""Asks for an answer without the object (Kubernetes, "API concepts"): whoever wrote it knows the rest."""
+
 REQUEST_TIMEOUT = 15.0
 """Seconds for one request that is no watch: a hung API server must not hold up a shutdown."""
 
@@ -114,14 +117,16 @@ class Api:
         """The list object (``items``, ``metadata.resourceVersion``); ``labelSelector=…`` and the like as keywords."""
         return await self.request("GET", resource.path(namespace), query=query)
 
-    async def create(self, resource: Resource, body: Object, namespace: str | None = None) -> Object:
+    async def create(
+        self, resource: Resource, body: Object, namespace: str | None = None, *, accept: str = "application/json"
+    ) -> Object:
         """Create; a KubeError with ``conflict`` when the name is taken."""
-        return await self.request("POST", resource.path(namespace), body=body)
+        return await self.request("POST", resource.path(namespace), body=body, accept=accept)
 
-    async def replace(self, resource: Resource, body: Object) -> Object:
+    async def replace(self, resource: Resource, body: Object, *, accept: str = "application/json") -> Object:
         """Update the whole object: compare-and-swap by its ``metadata.resourceVersion``."""
         meta = body["metadata"]
-        return await self.request("PUT", resource.path(meta.get("namespace"), meta["name"]), body=body)
+        return await self.request("PUT", resource.path(meta.get("namespace"), meta["name"]), body=body, accept=accept)
 
     async def apply(self, resource: Resource, body: Object, *, field_manager: str, subresource: str | None = None) -> Object:
         """Server-side apply, forced: these fields are ours (Kubernetes, "Server-Side Apply")."""
@@ -153,11 +158,23 @@ class Api:
             content_type="application/merge-patch+json",
         )
 
-    async def delete(self, resource: Resource, name: str, namespace: str | None = None, *, uid: str | None = None) -> bool:
-        """Delete; False when it was gone already. With ``uid`` only that very object."""
+    async def delete(
+        self,
+        resource: Resource,
+        name: str,
+        namespace: str | None = None,
+        *,
+        uid: str | None = None,
+        resource_version: str | None = None,
+    ) -> bool:
+        """Delete; False when it was gone already.
+
+        With ``uid`` only that very object, with ``resource_version`` only that version: otherwise a KubeError with ``conflict``.
+        """
         options: Object = {"apiVersion": "v1", "kind": "DeleteOptions"}
-        if uid:
-            options["preconditions"] = {"uid": uid}
+        preconditions = {"uid": uid, "resourceVersion": resource_version}
+        if any(preconditions.values()):
+            options["preconditions"] = {name: value for name, value in preconditions.items() if value}
         try:
             await self.request("DELETE", resource.path(namespace, name), body=options)
         except KubeError as error:
@@ -174,13 +191,14 @@ class Api:
         query: dict[str, str] | None = None,
         body: Object | None = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
         request_timeout: float = REQUEST_TIMEOUT,
     ) -> Object:
         """One request; the answer's JSON. Raises KubeError."""
         what = f"{method} {path}"
         try:
             async with asyncio.timeout(request_timeout):
-                response = await self._send(method, path, query, body, content_type, request_timeout)
+                response = await self._send(method, path, query, body, content_type, request_timeout, accept)
                 try:
                     raw = await response.read()
                 finally:
@@ -218,12 +236,13 @@ class Api:
         body: Object | None,
         content_type: str,
         total: float | None,
+        accept: str = "application/json",
     ) -> aiohttp.ClientResponse:
         url = path + (f"?{urlencode(query)}" if query else "")
         serialized = await self.client.param_serialize(
             method,
             url,
-            header_params={"Accept": "application/json", "Content-Type": content_type},
+            header_params={"Accept": accept, "Content-Type": content_type},
             auth_settings=["BearerToken"],
         )
         answer = await self.client.rest_client.request(

@@ -70,6 +70,11 @@ class Mirror(Generic[T]):
         """Take over what the API server answered to a write of ours, without waiting for the watch to bring it."""
         self._take(_key(item), item, version_of(item))
 
+    def take(self, key: Key, new: T, version: int) -> None:
+        """The same for an object that was read already."""
+        if not version or version > self._versions.get(key, -1):
+            self._keep(key, new, version)
+
     def discard(self, key: Key) -> None:
         """Take over that an object is gone: a request of ours was told so."""
         self._take(key, None, self._versions.get(key, 0))
@@ -138,9 +143,12 @@ class Mirror(Generic[T]):
                 new = self._parse(item)
             except ValueError:
                 log.exception("object left out", extra={"resource": self._resource.plural, "object": "/".join(key)})
+        self._keep(key, new, version if item is not None else None)
+
+    def _keep(self, key: Key, new: T | None, version: int | None) -> None:
         old = self.objects.pop(key, None)
         self._versions.pop(key, None)
-        if item is not None:
+        if version is not None:
             self._versions[key] = version
         if new is not None:
             self.objects[key] = new

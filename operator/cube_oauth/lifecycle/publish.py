@@ -49,16 +49,23 @@ def reference(meta: ObjectMeta) -> Reference:
     return Reference(namespace=meta.namespace, name=meta.name, uid=meta.uid)
 
 
-def _lifetime(issued: Issued, default_seconds: int) -> timedelta:
+def _whole(moment: datetime) -> datetime:
+    """As it is stored, so that what was written and what is read are the same."""
+    return moment.replace(microsecond=0)
+
+
+def _term(issued: Issued, default_seconds: int) -> dict[str, datetime]:
+    """When the access token began and ends."""
     lifetime = issued.expires_in or timedelta(seconds=default_seconds)
-    return min(max(lifetime, timedelta(seconds=1)), LONGEST_LIFETIME)
+    ends = issued.issued_at + min(max(lifetime, timedelta(seconds=1)), LONGEST_LIFETIME)
+    return {"issued_at": _whole(issued.issued_at), "expires_at": _whole(ends)}
 
 
 def _said_end(issued: Issued) -> datetime | None:
     """When the refresh token ends, as this answer says it."""
     if issued.refresh_token_expires_in is None:
         return None
-    return issued.issued_at + min(issued.refresh_token_expires_in, LONGEST_LIFETIME * 10)
+    return _whole(issued.issued_at + min(issued.refresh_token_expires_in, LONGEST_LIFETIME * 10))
 
 
 def _refresh_end(record: TokenRecord, issued: Issued) -> tuple[datetime | None, bool | None]:
@@ -97,14 +104,13 @@ def granted(
         client_authentication=client_authentication,
         client_secret=app.spec.client_secret_ref,
         grant=grant,
-        signed_in_at=issued.issued_at,
+        signed_in_at=_whole(issued.issued_at),
         account=issued.account,
         session=issued.session,
         revision=(old.record.revision if old else 0) + 1,
         subject=issued.subject,
         scopes=issued.scopes,
-        issued_at=issued.issued_at,
-        expires_at=issued.issued_at + _lifetime(issued, app.spec.default_token_lifetime_seconds),
+        **_term(issued, app.spec.default_token_lifetime_seconds),
         refresh_token_expires_at=_said_end(issued),
     )
     return TokenSecret(record, None, issued.access_token, issued.refresh_token, old.resource_version if old else None)
@@ -141,11 +147,11 @@ def refreshed(token: TokenSecret, issued: Issued, default_seconds: int, for_reje
             "revision": token.record.revision + 1,
             "subject": issued.subject or token.record.subject,
             "scopes": issued.scopes or token.record.scopes,
-            "issued_at": issued.issued_at,
-            "expires_at": issued.issued_at + _lifetime(issued, default_seconds),
+            **_term(issued, default_seconds),
             "refresh_token_expires_at": ends,
             "refresh_token_rolls": rolls,
             "refreshed_for_rejection": for_rejection,
+            "ended": None,
         }
     )
     return replace(
@@ -171,15 +177,24 @@ def merged(
 ) -> TokenSecret | None:
     """What to write of a refresh whose claim stood in ``ours``, given what is stored now; None when it came too late.
 
-    It counts while the claim stands. What is written already (its answer was lost) is given back as it is.
+    It counts while the claim stands; and when somebody took us for dead, and was refused the token that we had redeemed: then this
+    answer is all there is. What is written already (its answer was lost) is given back as it is.
     """
     if there is None or there.record.grant != ours.record.grant:
         return None
     if there.access_token == issued.access_token:
         return there
-    if there.claim is None or ours.claim is None or there.claim.id != ours.claim.id:
-        return None
-    return refreshed(there, issued, default_seconds, for_rejection)
+    stands = there.claim is not None and ours.claim is not None and there.claim.id == ours.claim.id
+    if stands or (issued.refresh_token and _refused(there, ours)):
+        return refreshed(there, issued, default_seconds, for_rejection)
+    return None
+
+
+def _refused(there: TokenSecret, ours: TokenSecret) -> bool:
+    """Whether the sign-in was ended since ``ours``, with the refresh token that was there then, and not by a person."""
+    record = there.record
+    over = there.refresh_token is None and there.claim is None and record.ended not in (None, *WITHDRAWN.values())
+    return over and record.revision == ours.record.revision
 
 
 def ended(token: TokenSecret, reason: str) -> TokenSecret:

@@ -38,10 +38,10 @@ class FakeApi:
         under = f"{resource.path(namespace)}/"
         return {"items": [copy.deepcopy(item) for path, item in self.objects.items() if path.startswith(under)]}
 
-    async def create(self, resource, body, namespace=None):
+    async def create(self, resource, body, namespace=None, *, accept=None):
         return self._write(resource.path(namespace, body["metadata"]["name"]), body, "POST")
 
-    async def replace(self, resource, body):
+    async def replace(self, resource, body, *, accept=None):
         meta = body["metadata"]
         return self._write(resource.path(meta["namespace"], meta["name"]), body, "PUT")
 
@@ -56,9 +56,13 @@ class FakeApi:
         self.writes.append(("PATCH", path))
         return self.store(path, {**self.objects[path], "status": body["status"]})
 
-    async def delete(self, resource, name, namespace=None, *, uid=None):
-        self.writes.append(("DELETE", resource.path(namespace, name)))
-        return self.objects.pop(resource.path(namespace, name), None) is not None
+    async def delete(self, resource, name, namespace=None, *, uid=None, resource_version=None):
+        path = resource.path(namespace, name)
+        there = self.objects.get(path)
+        if there and resource_version and resource_version != there["metadata"]["resourceVersion"]:
+            raise KubeError(409, "Conflict", path)
+        self.writes.append(("DELETE", path))
+        return self.objects.pop(path, None) is not None
 
     def _write(self, path, body, method):
         self.before_write()

@@ -1,5 +1,6 @@
 """What a look at a credential does, step by step."""
 
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -65,6 +66,14 @@ def credentials(rotation):
 async def test_what_is_due_again_is_done_again_but_not_for_ever(credentials, rotation):
     await credentials.reconcile(key_of(credential().metadata))
     assert 1 < rotation.refreshes < 10
+
+
+async def test_a_warehouse_that_asks_for_patience_holds_up_the_refreshes_that_need_it(credentials):
+    later = credentials._clock.now() + timedelta(minutes=5)
+    credentials._backoff.hold("https://warehouse.example.com:443", later)
+    assert credentials.observe(key_of(credential().metadata)).not_before is None
+    credentials._tokens = SimpleNamespace(get=lambda _: token(exchange_url="https://warehouse.example.com/oauth/token"))
+    assert credentials.observe(key_of(credential().metadata)).not_before == later
 
 
 async def test_a_process_that_is_to_end_finishes_what_it_has_begun_and_begins_nothing_else(credentials, rotation):

@@ -287,6 +287,30 @@ async def test_a_claim_of_somebody_else_is_waited_for(bench):
     assert bench.provider.codes == []
 
 
+@pytest.mark.parametrize("their_clock", [-120, 0, 120])
+async def test_a_claim_of_somebody_whose_clock_differs_is_waited_for_as_long_as_by_ours(bench, their_clock):
+    until = START + timedelta(seconds=their_clock) + CLAIM
+    data = {**bench.stored()["data"], "claimedUntil": base64.b64encode(until.isoformat().encode()).decode()}
+    bench.grants.mirror.put(bench.api.store(SECRETS.path(*KEY), {**bench.stored(), "data": data}))
+    assert await bench.look() == START + max(CLAIM, CLAIM + timedelta(seconds=their_clock))
+    assert await bench.look(seconds=CLAIM.total_seconds() - 1) is not None
+    assert bench.provider.codes == []
+    await bench.look(seconds=122)
+    assert bench.provider.codes == ["the-code"]
+
+
+async def test_a_process_that_slept_after_its_claim_redeems_no_code(bench):
+    def sleep():
+        bench.clock._now = START + timedelta(seconds=18)
+        bench.api.before_write = lambda: None
+
+    bench.api.before_write = sleep
+    again = await bench.look()
+    assert bench.provider.codes == []
+    await bench.look(seconds=(again - bench.clock.now()).total_seconds())
+    assert bench.provider.codes == ["the-code"]
+
+
 # ---- a token exchange
 
 

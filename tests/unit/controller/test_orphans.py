@@ -1,5 +1,7 @@
 """Tokens of deleted credentials: removed when the credential is surely gone, and only then."""
 
+from dataclasses import replace
+
 import pytest
 
 from cube_oauth.controller.orphans import Orphans
@@ -49,6 +51,22 @@ async def test_while_its_credential_is_there_a_token_stays(bench):
 async def test_when_its_credential_is_gone_a_token_is_set_aside_first_and_then_removed(bench):
     await bench.orphans.reconcile("uid-1")
     assert bench.told == [("set aside", True), ("removed", False)]
+
+
+async def test_a_refresh_that_was_under_way_is_set_aside_too_before_anything_is_removed(bench):
+    made = replace(token(refresh="of-the-answer"), resource_version=None)
+
+    async def refreshed_meanwhile(token, reason):
+        bench.told.append(token.refresh_token)
+        if len(bench.told) == 1:
+            bench.api.store(bench.path, made.to_kubernetes("tokens"))
+
+    bench.set_aside = refreshed_meanwhile
+    with pytest.raises(KubeError):
+        await bench.orphans.reconcile("uid-1")
+    assert bench.kept()
+    await bench.orphans.reconcile("uid-1")
+    assert bench.told == ["sealed-refresh", "of-the-answer", ("removed", False)]
 
 
 async def test_what_cannot_be_set_aside_is_not_removed(bench):

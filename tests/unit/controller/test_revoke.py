@@ -62,7 +62,8 @@ class Bench:
         self.api, self.provider, self.clock, self.apps = api or FakeApi(), Provider(), StoppedClock(), Apps()
         self.registry, self.looked_at = CollectorRegistry(), []
         self.tokens = TokenStore(self.api, "tokens", lambda new, old: None)
-        metrics, budget = Metrics(self.registry), Budget()
+        metrics, budget, self.backoff = Metrics(self.registry), Budget(), Backoff()
+        self.budget = budget
         calls = Calls(self.apps, budget, metrics, self.clock)
         self.revocations = Revocations(
             self.api,
@@ -74,7 +75,7 @@ class Bench:
             calls,
             KEYS,
             budget,
-            Backoff(),
+            self.backoff,
             metrics,
             self.clock,
             found=self.looked_at.append,
@@ -254,6 +255,15 @@ async def test_a_wish_of_the_provider_to_be_left_alone_holds_for_all_of_its_toke
     await bench.revocations.set_aside(bench.sample(grant="two"), "CredentialGone")
     assert await bench.look() == START + timedelta(minutes=5)
     assert len(bench.provider.asked) == 1
+
+
+async def test_a_revocation_endpoint_elsewhere_that_is_in_trouble_slows_no_refresh_down(bench):
+    bench.provider.problem = ProviderError(Kind.WEATHER, "ProviderUnavailable", "m", retry_after=timedelta(minutes=5))
+    await bench.revocations.set_aside(bench.sample(revocation_url="https://elsewhere.example.com/revoke"), "CredentialGone")
+    await bench.look()
+    assert bench.budget.speed(origin(TOKEN_URL)) == 1
+    assert bench.budget.speed("https://elsewhere.example.com:443") < 1
+    assert bench.backoff.not_before(origin(TOKEN_URL)) is None
 
 
 async def test_thousands_are_revoked_within_the_budget(bench):

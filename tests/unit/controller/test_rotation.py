@@ -17,6 +17,7 @@ from cube_oauth.controller.tokens import TokenStore
 from cube_oauth.kube.api import SECRETS, KubeError
 from cube_oauth.lifecycle.apps import NOT_FOUND
 from cube_oauth.lifecycle.decide import Observed, state_of
+from cube_oauth.lifecycle.publish import ended, withdrawn
 from cube_oauth.lifecycle.reasons import Reason
 from cube_oauth.providers import ClientCredentials, Endpoints, Kind, ProviderError, TokenAnswer
 from cube_oauth.providers.errors import REASONS, error
@@ -204,6 +205,38 @@ async def test_a_claim_of_somebody_else_over_ours_is_left_alone(bench):
     assert bench.revocations.unwanted == []
 
 
+async def test_when_somebody_took_us_for_dead_and_was_refused_what_we_got_is_kept(bench):
+    """We could not write for longer than our claim; where a second redemption is only refused, our answer is all there is."""
+    bench.provider.meanwhile = lambda: bench.put(ended(bench.sample("old-refresh"), "Revoked"))
+    await bench.refresh()
+    assert await bench.refresh_token() == "new-refresh"
+    assert ((await bench.stored()).record.ended, bench.revocations.unwanted) == (None, [])
+
+
+@pytest.mark.parametrize("reason", [Reason.SUSPENDED, Reason.APP_NOT_FOUND])
+async def test_what_came_for_a_sign_in_that_was_withdrawn_meanwhile_is_revoked(bench, reason):
+    bench.provider.meanwhile = lambda: bench.put(withdrawn(bench.sample("old-refresh"), reason))
+    await bench.refresh()
+    assert (await bench.refresh_token(), bench.revocations.unwanted) == (None, ["new-refresh"])
+
+
+async def test_an_answer_that_repeats_the_refresh_token_changes_nothing_that_is_known_of_it(bench):
+    end = START + timedelta(days=30)
+    bench.put(bench.sample("old-refresh", refresh_token_expires_at=end))
+    before = bench.api.objects[SECRETS.path(NAMESPACE, "token-uid-1")]["data"]["refreshToken"]
+    bench.provider.answer = replace(bench.provider.answer, refresh_token=SecretStr("old-refresh"))
+    await bench.refresh()
+    assert (await bench.stored()).record.refresh_token_expires_at == end
+    assert bench.api.objects[SECRETS.path(NAMESPACE, "token-uid-1")]["data"]["refreshToken"] == before
+
+
+async def test_what_is_remembered_of_a_write_is_what_is_read_back(bench):
+    bench.clock._now = START + timedelta(microseconds=123456)
+    await bench.refresh()
+    remembered = bench.tokens.get("uid-1")
+    assert remembered == await bench.stored()
+
+
 async def test_a_lifetime_is_counted_from_before_the_request_so_that_no_token_outlives_itself(bench):
     bench.provider.meanwhile = lambda: setattr(bench.clock, "_now", START + timedelta(seconds=9))
     await bench.refresh()
@@ -312,6 +345,20 @@ async def test_a_refresh_token_that_rotated_is_written_before_the_exchange(excha
     await exchanging.refresh()
     assert seen == [("new-refresh", True)]
     assert [method for method, _ in exchanging.api.writes] == ["PUT", "PUT", "PUT"]
+
+
+async def test_where_the_refresh_token_did_not_rotate_nothing_is_written_before_the_exchange(exchanging):
+    exchanging.provider.answer = replace(exchanging.provider.answer, refresh_token=SecretStr("old-refresh"))
+    await exchanging.refresh()
+    assert [method for method, _ in exchanging.api.writes] == ["PUT", "PUT"]
+    assert (await access_token(exchanging), await exchanging.refresh_token()) == ("warehouse-new-access", "old-refresh")
+
+
+async def test_a_warehouse_that_asks_for_patience_is_not_asked_by_others_either(exchanging):
+    problem = ProviderError(Kind.WEATHER, "RateLimited", "later", retry_after=timedelta(minutes=5))
+    exchanging.provider.exchange_problem = problem
+    await exchanging.refresh()
+    assert exchanging.backoff.not_before("https://warehouse.example.com:443") == START + timedelta(minutes=5)
 
 
 @pytest.mark.parametrize(
