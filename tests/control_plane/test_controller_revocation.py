@@ -144,7 +144,7 @@ def test_an_outage_of_the_provider_and_a_restart_cost_no_revocation(installation
         return any(line.get("reason") == "Unreachable" for line in controller.lines())
 
     eventually(lambda: tried(first), say=installation.tell)
-    assert installation.stored("token") == []
+    eventually(lambda: installation.stored("token") == [], say=installation.tell)
     first.terminate()
     second = installation.start()
     eventually(lambda: tried(second), say=installation.tell)

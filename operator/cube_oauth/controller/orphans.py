@@ -11,6 +11,7 @@ from cube_oauth.kube.api import USER_CREDENTIALS, Api, KubeError
 if TYPE_CHECKING:
     from cube_oauth.controller.revoke import Revocations
     from cube_oauth.controller.tokens import TokenStore
+    from cube_oauth.resources.secrets import TokenSecret
 
 log = logging.getLogger(__name__)
 
@@ -31,13 +32,21 @@ class Orphans:
         if token is None or not await gone(self._api, USER_CREDENTIALS, token.record.credential):
             return
         await self._revocations.set_aside(token, REASON)
-        try:
-            await self._tokens.delete(token)
-        except KubeError as error:
-            if error.conflict:  # a refresh was under way, and its answer is to be revoked, too: the next attempt does
-                await self._tokens.reread(uid)
-            raise
+        if await self._overtaken(token):
+            await self.reconcile(uid)
+            return
         self._revocations.removed(token)
         record = token.record
         where = {"namespace": record.app.namespace, "app": record.app.name, "credential": record.credential.name}
         log.info("tokens of a deleted credential removed", extra={**where, "reason": REASON})
+
+    async def _overtaken(self, token: TokenSecret) -> bool:
+        """Remove it, unless somebody wrote meanwhile: the answer of a refresh that was under way is to be revoked, too."""
+        try:
+            await self._tokens.delete(token)
+        except KubeError as error:
+            if not error.conflict:
+                raise
+            await self._tokens.reread(token.record.credential.uid)
+            return True
+        return False
