@@ -70,7 +70,7 @@ def _clients():
 def provider(shared_provider):
     """The provider, healthy and with nobody signed in."""
     shared_provider.control.heal()
-    shared_provider.control.lifetimes(accessToken=60, refreshToken=86_400)
+    shared_provider.control.lifetimes(accessToken=60, refreshToken=86_400, signIn=0)
     shared_provider.control.revoke()
     shared_provider.control.reset_stats()
     return shared_provider

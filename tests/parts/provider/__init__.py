@@ -56,7 +56,8 @@ def app_client(client_id: str, redirect_uris: Sequence[str], **metadata: Any) ->
     """Return a client that gets people's tokens for the warehouse.
 
     `metadata` as in RFC 7591: `client_secret`; `token_endpoint_auth_method` (client_secret_basic by default,
-    client_secret_post, none, private_key_jwt); `jwks`; `client_name`, which the pages show.
+    client_secret_post, none, private_key_jwt); `jwks`; `client_name`, which the pages show. And `withoutPKCE`, a client that need
+    not use it.
     """
     return {
         "client_id": client_id,
@@ -95,6 +96,7 @@ def configuration(
     client_credentials_seconds: float = 86_400,
     remember_consent: bool = False,
     strict_offline_access: bool = False,
+    oauth_metadata: bool = False,
     signing_key: str | None = None,
 ) -> dict[str, Any]:
     """Return what provider.mjs reads from PROVIDER_CONFIG (a file, or the JSON itself).
@@ -114,6 +116,7 @@ def configuration(
         client_credentials_seconds: Lifetime of a service account's access token.
         remember_consent: Keep one grant for each person and client, and do not ask again.
         strict_offline_access: Ignore `offline_access` without `prompt=consent`, as OpenID Connect Core 11 has it.
+        oauth_metadata: Serve the metadata where RFC 8414 has them, instead of where OpenID Connect Discovery has them.
         signing_key: Path of an RSA key (PEM), to keep the keys when the provider restarts.
     """
     groups = users if isinstance(users, Mapping) else dict.fromkeys(users, ())
@@ -134,6 +137,7 @@ def configuration(
         },
         "rememberConsent": remember_consent,
         "strictOfflineAccess": strict_offline_access,
+        "oauthMetadata": oauth_metadata,
         "signingKey": signing_key,
     }
 
@@ -192,12 +196,24 @@ class Control:
         """Return by SHA-256 those that are `live`, those `spent` with the time (ms since 1970), and those `reused` after it."""
         return self._call("GET", "/refresh-tokens")
 
+    def arrivals(self) -> list[float]:
+        """Return when each request for a token came since the last reset, served or refused, in seconds since 1970."""
+        return [moment / 1000 for moment in self._call("GET", "/arrivals")]
+
+    def end_in(self, seconds: float) -> None:
+        """Let all sign-ins end then, as when an administrator of the provider shortens their sessions."""
+        self._call("PATCH", "/refresh-tokens", {"seconds": seconds})
+
     def revoke(self, **which: str) -> list[dict[str, Any]]:
         """End the grants with this `id`, `username` or `clientID` (all of them without any); return them."""
         return self._call("DELETE", f"/grants?{urlencode(which)}")
 
     def lifetimes(self, **seconds: float) -> dict[str, float]:
-        """Change `accessToken`, `refreshToken` or `clientCredentials`; return them all."""
+        """Change `accessToken`, `refreshToken` or `clientCredentials`; return them all.
+
+        With `signIn`, a sign-in ends so many seconds after it began, however often it is refreshed, and each answer says when;
+        0 ends that.
+        """
         return self._call("PATCH", "/lifetimes", seconds)
 
     def _fault(self, times: int, **fault: Any) -> None:
@@ -282,7 +298,8 @@ class Provider:
     def _discovery(self) -> str:
         # asked at our own port: the issuer's host name may be known in a cluster only
         scheme = urlsplit(self.issuer).scheme
-        return f"{scheme}://127.0.0.1:{self.port}/.well-known/openid-configuration"
+        where = "oauth-authorization-server" if self.configuration["oauthMetadata"] else "openid-configuration"
+        return f"{scheme}://127.0.0.1:{self.port}/.well-known/{where}"
 
     def _answers(self) -> bool:
         return web.answers(self._discovery, ca=self.ca)

@@ -17,7 +17,7 @@ const source = process.env.PROVIDER_CONFIG;
 const config = JSON.parse(source.startsWith('{') ? source : readFileSync(source, 'utf8'));
 const clients = new Map(config.clients.map((client) => [client.client_id, client]));
 const users = new Map(config.users.map((user) => [user.username, user]));
-const lifetimes = { ...config.lifetimes }; // seconds; changed by PATCH /lifetimes
+const lifetimes = { ...config.lifetimes }; // seconds; changed by PATCH /lifetimes; signIn: see signInEnds
 
 // ---- storage
 
@@ -70,6 +70,29 @@ class Memory {
 
 // ---- the provider
 
+// With `signIn`, a sign-in ends so many seconds after it began, however often it is refreshed; and each answer says when.
+function signInEnds(ctx) {
+  if (!lifetimes.signIn) return undefined;
+  const rotated = ctx?.oidc.entities.RotatedRefreshToken;
+  return rotated ? rotated.remainingTTL : lifetimes.signIn;
+}
+
+const secondsLeft = (token) => Math.max(1, Math.floor((rows.get(`RefreshToken:${token}`).endsAt - Date.now()) / 1000));
+
+async function sayWhenItEnds(ctx, next) {
+  await next();
+  const token = ctx.path === '/token' && lifetimes.signIn && ctx.body?.refresh_token;
+  if (token) ctx.body = { ...ctx.body, refresh_token_expires_in: secondsLeft(token) };
+}
+
+// OAuth's own place for the metadata (RFC 8414, section 3), in the place of OpenID's.
+async function oauthMetadata(ctx, next) {
+  const [oauth, openid] = ['/.well-known/oauth-authorization-server', '/.well-known/openid-configuration'];
+  if (config.oauthMetadata && ctx.path === openid) return ctx.throw(404);
+  if (config.oauthMetadata && ctx.path === oauth) ctx.path = openid;
+  return next();
+}
+
 const signingKey = config.signingKey // a PEM file: the keys survive a restart
   ? createPrivateKey(readFileSync(config.signingKey))
   : generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey;
@@ -102,20 +125,20 @@ async function loadExistingGrant(ctx) {
 
 const provider = new Provider(config.issuer, {
   adapter: Memory,
-  clients: config.clients.map(({ logIn, skipConsent, subject, ...metadata }) => metadata),
+  clients: config.clients.map(({ logIn, skipConsent, subject, withoutPKCE, ...metadata }) => metadata),
   findAccount,
   loadExistingGrant,
   jwks: { keys: [{ ...signingKey.export({ format: 'jwk' }), alg: 'RS256', use: 'sig' }] },
   cookies: { keys: [randomBytes(32).toString('hex')] },
   clockTolerance: 0, // a lifetime is what the configuration says
-  pkce: { required: () => true },
+  pkce: { required: (ctx, client) => !clients.get(client.clientId).withoutPKCE },
   rotateRefreshToken: true,
   conformIdTokenClaims: false, // the claims belong into the ID token, not only to the userinfo endpoint
   claims: { openid: ['sub', 'preferred_username', 'groups'], profile: ['name'], email: ['email'] },
   ttl: {
     AccessToken: () => lifetimes.accessToken,
     ClientCredentials: () => lifetimes.clientCredentials,
-    RefreshToken: () => lifetimes.refreshToken,
+    RefreshToken: (ctx) => signInEnds(ctx) ?? lifetimes.refreshToken,
     Grant: 90 * 86_400,
     IdToken: 3600,
     Interaction: 3600,
@@ -245,12 +268,14 @@ async function offlineAccess(ctx, next) {
 let stats;
 let redemptions; // hash of a refresh token -> how often it was redeemed
 let reused; // hashes of the refresh tokens that came once more after they had been redeemed
+let arrivals; // when each request for a token came, in ms since 1970
 let fault = {}; // {times, status, body, retryAfter, delayMs, loseAnswer, cut}
 
 function resetStats() {
   stats = { issued: {}, refused: {}, injected: 0, reuseDetected: 0, redeemedTwice: 0, revoked: 0, revocationRequests: 0 };
   redemptions = new Map();
   reused = new Set();
+  arrivals = [];
 }
 resetStats();
 
@@ -296,6 +321,7 @@ function hangUp(ctx) {
 
 async function faults(ctx, next) {
   if (ctx.path === '/token/revocation') stats.revocationRequests += 1;
+  if (ctx.path === '/token') arrivals.push(performance.timeOrigin + performance.now());
   const current = currentFault(ctx);
   if (!current) return next();
   stats.injected += 1;
@@ -315,6 +341,16 @@ function refreshTokens() {
     spent: Object.fromEntries(spent),
     reused: [...reused],
   };
+}
+
+// Let all sign-ins end in so many seconds.
+function endIn({ seconds }) {
+  const endsAt = Date.now() + seconds * 1000;
+  for (const [key, token] of entriesOf('RefreshToken')) {
+    token.exp = Math.floor(endsAt / 1000);
+    rows.get(key).endsAt = endsAt;
+  }
+  return { endsAt };
 }
 
 const grants = () => entriesOf('Grant').map(([, { jti, accountId, clientId }]) => ({
@@ -337,6 +373,8 @@ function revoke(search) {
 const control = {
   'GET /stats': () => stats,
   'DELETE /stats': () => { resetStats(); return stats; },
+  'GET /arrivals': () => arrivals,
+  'PATCH /refresh-tokens': (url, body) => endIn(body),
   'PUT /fault': (url, body) => { fault = body; return fault; },
   'DELETE /fault': () => { fault = {}; return fault; },
   'GET /grants': () => grants(),
@@ -356,7 +394,9 @@ async function answerControl(request, response) {
 
 // ---- start
 
+provider.use(sayWhenItEnds);
 provider.use(faults);
+provider.use(oauthMetadata);
 provider.use(offlineAccess);
 provider.use(interactions);
 
