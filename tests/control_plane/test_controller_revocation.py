@@ -4,12 +4,14 @@ import base64
 import ssl
 import threading
 from contextlib import contextmanager
+from datetime import timedelta
 from http.cookiejar import CookieJar
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs
 
 import pytest
 
+from tests.control_plane.clocks import WrongClock
 from tests.control_plane.harness import APPS, CLIENTS, CREDENTIALS, SECRETS, condition, eventually
 from tests.parts.processes import free_port
 
@@ -152,6 +154,37 @@ def test_an_outage_of_the_provider_and_a_restart_cost_no_revocation(installation
         eventually(lambda: installation.stored("revocation") == [], say=installation.tell)
     assert asked == [(refresh_token, f"cube:{CLIENTS['cube']}")]
     assert refresh_token not in first.log.read_text() + second.log.read_text()
+
+
+def attempts(controller, app, reason):
+    """How often a revocation came to this, for one app."""
+    lines = [line for line in controller.lines() if line.get("message") == "revocation" and line.get("app") == app]
+    return len([line for line in lines if line["reason"] == reason])
+
+
+def test_a_revocation_is_retried_for_days_until_it_is_taken_and_given_up_after_seven(
+    installation, provider, provider_certificate, tmp_path
+):
+    """Two people leave while their providers' revocation endpoints are down; one comes back after six days, the other never."""
+    clock, ports = WrongClock(tmp_path / "clock"), {"trino": free_port(), "other": free_port()}
+    controller = installation.start(**clock.env)
+    for (name, port), client in zip(ports.items(), CLIENTS, strict=True):
+        installation.app(name, client, revocationURL=f"https://127.0.0.1:{port}/revoke")
+        installation.kube.delete(path(installation, installation.connect("alice", name)))
+    for name in ports:
+        eventually(lambda name=name: attempts(controller, name, "Unreachable") >= 2, say=installation.tell)
+    before = attempts(controller, "other", "Unreachable")
+    with revocation_endpoint(ports["trino"], provider_certificate) as asked:
+        clock.turn(timedelta(days=6))
+        eventually(lambda: attempts(controller, "trino", "Revoked") == 1, say=installation.tell)
+    assert len(asked) == 1
+    eventually(lambda: attempts(controller, "other", "Unreachable") > before, say=installation.tell)
+    assert len(installation.stored("revocation")) == 1
+    clock.turn(timedelta(days=1))
+    eventually(lambda: attempts(controller, "other", "GivenUp") == 1, say=installation.tell)
+    assert installation.stored("revocation") == []
+    counted = 'cube_oauth_controller_revocations_total{app="other",namespace="%s",reason="GivenUp"} 1.0' % installation.tenant
+    assert counted in controller.page("/metrics")[1]
 
 
 def test_a_new_sign_in_ends_the_old_one_where_the_provider_keeps_them_apart(installation, provider):
