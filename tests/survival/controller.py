@@ -37,6 +37,9 @@ assert process  # imported here so that the fork server has it
 APPLICATION_DATA = b"\x17"
 """The type of a TLS record that holds a request (RFC 8446, section 5.1), not a handshake."""
 
+LAST_LOOK = 2
+"""The transport looks at the time as it begins, and once more before the first byte."""
+
 WRITES = ("PUT", "POST", "PATCH")
 ASKS_PROVIDER = 0
 
@@ -61,6 +64,8 @@ class Refresh:
     fault: Fault | None
     steps: int = 0
     calls: int = 0
+    looks: int = 0
+    """How often the transport has looked at the time: as it begins, and last before it sends."""
     checked: int = 0
     """When the time that the claim leaves was looked at last, in ns."""
     redeeming: bool = False
@@ -132,9 +137,15 @@ class Breaking:
         plan = self._plan
         if plan.number is None or self._done or (refresh.number, refresh.steps, woken) != (plan.refresh, plan.step, plan.woken):
             return
+        self._signal(refresh, place, woken=woken)
+
+    def _signal(self, refresh: Refresh, place: str, *, woken: bool) -> None:
+        number = self._plan.number
+        if number is None or self._done:
+            return
         self._done = True
-        self._note(refresh, plan.number.name, place=place, woken=woken)
-        os.kill(os.getpid(), plan.number)
+        self._note(refresh, number.name, place=place, woken=woken)
+        os.kill(os.getpid(), number)
         self._note(refresh, "continued")
 
     # ---- requests to the API server
@@ -174,9 +185,13 @@ class Breaking:
 
     def _look(self) -> datetime:
         """The transport's clock, which it reads last before it sends."""
-        if refresh := CURRENT.get():
+        refresh, now = CURRENT.get(), datetime.now(UTC) + timedelta(seconds=self._plan.clock_ahead)
+        if refresh:
             refresh.checked = time.perf_counter_ns()
-        return datetime.now(UTC) + timedelta(seconds=self._plan.clock_ahead)
+            refresh.looks += refresh.redeeming
+            if self._plan.after_check and refresh.looks == LAST_LOOK and refresh.number == self._plan.refresh:
+                self._signal(refresh, "between the last check and the first byte", woken=False)
+        return now
 
     async def _post(self, original: Callable[..., Any], transport: Any, url: str, body: str, headers: Any, *more: Any) -> Any:
         refresh, form = CURRENT.get(), parse_qs(body)

@@ -27,6 +27,8 @@ class Plan:
     refresh: int = 1
     step: int = 1
     woken: bool = False
+    after_check: bool = False
+    """The signal comes in the refresh when the last look at the time was taken, and before the first byte to the provider."""
     faults: tuple[Fault, ...] = ()
     """The refreshes get these one after the other, and then from the beginning."""
     storm: float = 0
@@ -52,3 +54,8 @@ class Plan:
     def pause(cls, refresh: int, step: int, *, woken: bool) -> Self:
         """SIGSTOP, in a process that believes all the time that it leads."""
         return cls(signal.SIGSTOP, refresh, step, woken, always_leads=True)
+
+    @classmethod
+    def pause_after_check(cls) -> Self:
+        """SIGSTOP at the one moment that no check can cover."""
+        return cls(signal.SIGSTOP, step=0, after_check=True, always_leads=True)

@@ -1,5 +1,6 @@
 """What was tried, in rows: the place of a kill or a fault, and what came of it."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -33,6 +34,13 @@ class Table:
     """The same, as a share of the whole refresh."""
     gaps: list[float] = field(default_factory=list)
     """From the last check of the claim to the sending, in ms."""
+
+    exceptions: list[tuple[str, int, int, str]] = field(default_factory=list)
+    """Of pauses between the last check and the first byte: the later one's answer, reuses, ended sign-ins, and the states then."""
+
+    def exception(self, answer: str, *, reused: int, over: int, states: str) -> None:
+        """A pause where no check helps."""
+        self.exceptions.append((answer, reused, over, states))
 
     def row(self, place: str) -> Row:
         """The row of a place."""
@@ -75,7 +83,18 @@ class Table:
             f"{place:<84} {row.trials:>7} {row.refreshes:>9} {row.in_window:>18} {row.lost:>14} {row.twice:>14}"
             for place, row in rows
         ]
-        return "\n".join([head, *lines, "", *self._times()])
+        return "\n".join([head, *lines, "", *self._times(), *self._exceptions()])
+
+    def _exceptions(self) -> list[str]:
+        if not self.exceptions:
+            return []
+        answers, reused, over, states = zip(*self.exceptions, strict=True)
+        return [
+            f"of {len(answers)} pauses made between the last check and the first byte, longer than the claim, while another took over:",
+            f"  the one that was paused was {' and '.join(f'{word} {count} times' for word, count in Counter(answers).items())}",
+            f"  refresh tokens that came twice {sum(reused)}, sign-ins that the provider ended for it {sum(over)}",
+            f"  the credentials afterwards: {', '.join(f'{word} {count}' for word, count in Counter(states).items())}",
+        ]
 
     def _times(self) -> list[str]:
         if not self.windows:

@@ -137,6 +137,26 @@ def paused_at_each_await(world: World, table: Table, at_once: int = 6) -> None:
         _repair(world)
 
 
+def paused_after_the_check(world: World, table: Table, times: int) -> None:
+    """SIGSTOP between the last look at the claim's time and the first byte, for longer than the claim: the documented exception.
+
+    Both redeem one refresh token. What comes of it is measured, and no problem: no check of ours can be any later.
+    """
+    for _ in range(times):
+        [late] = _stopped(world, [Plan.pause_after_check()])
+        held = {story.uid for story in late.stories() if story.place}
+        other = world.start(Plan(always_leads=True))
+        world.until(lambda held=held, other=other: held <= other.ended())
+        late.go_on()
+        world.until(lambda held=held, late=late: held <= late.ended())
+        for child in (late, other):
+            child.end()
+        answer = next("refused" if "refused" in story.at else "served" for story in late.stories() if story.place)
+        verdict = world.judge()
+        table.exception(answer, reused=len(verdict.twice), over=len(verdict.lost), states=world.states(held))
+        _repair(world)
+
+
 def _paused(world: World, table: Table, children: list[Child]) -> bool:
     """Let another controller do what these have begun, then let them go on; whether any of them had stopped."""
     held = {story.uid for child in children for story in child.stories() if story.place}

@@ -281,6 +281,11 @@ class World:
             record = token.record
             verdict.lost[redeemed] = f"{uid}: revision {record.revision}, ended {record.ended}, stored {stored is not None}"
 
+    def states(self, uids: set[str]) -> str:
+        """The state of these credentials, as the API server has it."""
+        found = self.installation.kube.items(CREDENTIALS.format(self.installation.tenant))
+        return " and ".join(sorted(one["status"]["state"] for one in found if one["metadata"]["uid"] in uids))
+
     def _tokens(self) -> dict[str, TokenSecret]:
         found = [TokenSecret.from_kubernetes(secret) for secret in self.installation.stored("token")]
         return {token.record.credential.uid: token for token in found}
