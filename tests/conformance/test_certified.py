@@ -1,6 +1,7 @@
 """The same against a certified OpenID provider, for all in which it can behave like the table's rows."""
 
 import asyncio
+import base64
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from pydantic import SecretStr
 
 from cube_oauth.lifecycle.authorize import Refused, identified
 from cube_oauth.providers import (
+    CallbackError,
     ClientCredentials,
     ProviderClient,
     ProviderError,
@@ -24,7 +26,7 @@ from cube_oauth.providers import (
     resolve_app,
     said_of_person,
 )
-from cube_oauth.providers.discovery import discover
+from cube_oauth.providers.discovery import discover, openid_url
 from cube_oauth.resources.oauthapp import OAuthApp
 from tests.conformance.emulator import REDIRECT_URI
 from tests.parts.provider import PASSWORD, Provider, app_client, log_in_client, service_client, sign_in
@@ -44,6 +46,8 @@ def _client(method):
 @pytest.fixture(scope="module")
 def certified(tmp_path_factory):
     clients = [_client(method) for method in METHODS]
+    clients += [_client("basic") | {"client_id": "without PKCE", "withoutPKCE": True}]
+    clients += [_client("basic") | {"client_id": "names a resource", "logIn": True}]
     clients += [log_in_client("opaque", "the-secret", [REDIRECT_URI]), service_client("service", "the-secret")]
     with Provider(clients=clients, folder=tmp_path_factory.mktemp("certified")) as running:
         yield running
@@ -53,6 +57,13 @@ def certified(tmp_path_factory):
 async def client():
     async with ProviderClient(Transport(allowed=(ip_network("127.0.0.0/8"),), plain_http=True)) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def certified_oauth(tmp_path_factory):
+    """The same with its metadata where OAuth servers have them (RFC 8414), and not where OpenID providers do."""
+    with Provider(clients=[_client("basic")], oauth_metadata=True, folder=tmp_path_factory.mktemp("certified-oauth")) as running:
+        yield running
 
 
 class Certified:
@@ -67,11 +78,12 @@ class Certified:
     async def prepare(self):
         spec = {"issuerURL": self.issuer, "clientID": self.client_id, "clientSecretRef": {"name": "c"}, **self.spec}
         app = OAuthApp.model_validate({"metadata": {"name": "warehouse"}, "spec": {"scopes": SCOPES, **spec}})
+        self.pkce = app.spec.pkce
         self.endpoints = resolve_app(app, await discover(self.client, self.issuer))
         return self
 
     async def connect(self, person="alice"):
-        verifier = new_verifier()
+        verifier = new_verifier() if self.pkce else None
         url = authorization_url(
             self.endpoints, self.client_id, redirect_uri=REDIRECT_URI, state="s", nonce="n", code_verifier=verifier
         )
@@ -89,6 +101,12 @@ class Certified:
     async def who(self, answer):
         said = await said_of_person(self.client, self.endpoints, self.credentials, answer, nonce="n", now=datetime.now(UTC))
         return identified(self.endpoints.subject, "alice", said)
+
+
+def audience(token):
+    """Whom a JWT is for, not verified here; None of an opaque token."""
+    parts = token.get_secret_value().split(".")
+    return json.loads(base64.urlsafe_b64decode(parts[1] + "=="))["aud"] if len(parts) == 3 else None
 
 
 async def refused(awaitable):
@@ -114,6 +132,38 @@ async def test_a_person_connects_stays_connected_and_is_revoked(certified, clien
     third = await run.refresh(second.refresh_token)
     await client.revoke(run.endpoints, run.credentials, third.refresh_token)
     assert await refused(run.refresh(third.refresh_token)) == ("User", "InvalidGrant")
+
+
+async def test_a_client_that_need_not_use_pkce_connects_without_it(certified, client):
+    run = await Certified(certified, client, "without PKCE", pkce=False).prepare()
+    answer = await run.connect()
+    assert (await run.refresh(answer.refresh_token)).access_token
+
+
+async def test_whoever_must_use_pkce_gets_no_code_without_it(certified, client):
+    run = await Certified(certified, client, "basic", pkce=False).prepare()
+    with pytest.raises(CallbackError) as caught:
+        await run.connect()
+    assert caught.value.reason == "AppMisconfigured"
+
+
+async def test_metadata_as_oauth_servers_have_them_will_do(certified_oauth, client):
+    with pytest.raises(ProviderError):
+        await client.document(openid_url(certified_oauth.issuer))
+    run = await Certified(certified_oauth, client, "basic").prepare()
+    answer = await run.connect()
+    second = await run.refresh(answer.refresh_token)
+    await client.revoke(run.endpoints, run.credentials, second.refresh_token)
+    assert await refused(run.refresh(second.refresh_token)) == ("User", "InvalidGrant")
+
+
+@pytest.mark.parametrize("named", [{"resource": "urn:warehouse"}, {}], ids=["named", "not named"])
+async def test_a_token_is_for_the_resource_that_was_named(certified, client, named):
+    parameters = dict.fromkeys(("authorizationParameters", "tokenParameters", "refreshParameters"), named)
+    run = await Certified(certified, client, "names a resource", **parameters).prepare()
+    answer = await run.connect()
+    for token in (answer.access_token, (await run.refresh(answer.refresh_token)).access_token):
+        assert audience(token) == ("warehouse" if named else None)
 
 
 async def test_a_second_use_of_a_refresh_token_is_the_end_of_the_sign_in(certified, client):

@@ -90,7 +90,7 @@ class Table:
             return []
         answers, reused, over, states = zip(*self.exceptions, strict=True)
         return [
-            f"of {len(answers)} pauses made between the last check and the first byte, longer than the claim, while another took over:",
+            f"of {len(answers)} pauses made between the last check and the first byte, until another had taken over:",
             f"  the one that was paused was {' and '.join(f'{word} {count} times' for word, count in Counter(answers).items())}",
             f"  refresh tokens that came twice {sum(reused)}, sign-ins that the provider ended for it {sum(over)}",
             f"  the credentials afterwards: {', '.join(f'{word} {count}' for word, count in Counter(states).items())}",
