@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from tests.survival.controller import API_FAULTS, ASKS_PROVIDER, PROVIDER_FAULTS, UNREACHABLE
+from tests.survival.journal import Story
 from tests.survival.plan import Fault, Plan
 from tests.survival.table import Table, met
 from tests.survival.world import UNDISTURBED, Child, Verdict, World
@@ -151,10 +152,15 @@ def paused_after_the_check(world: World, table: Table, times: int) -> None:
         world.until(lambda held=held, late=late: held <= late.ended())
         for child in (late, other):
             child.end()
-        answer = next("refused" if "refused" in story.at else "served" for story in late.stories() if story.place)
+        answer = next(_answer(story) for story in late.stories() if story.place)
         verdict = world.judge()
         table.exception(answer, reused=len(verdict.twice), over=len(verdict.lost), states=world.states(held))
         _repair(world)
+
+
+def _answer(story: Story) -> str:
+    """What its request came to, for the process that sent it."""
+    return next((word for word in ("refused", "answered") if word in story.at), "too late to hear its answer")
 
 
 def _paused(world: World, table: Table, children: list[Child]) -> bool:

@@ -248,6 +248,7 @@ class Credentials:
             self._counted(app_key(credential))
             self._tell(credential, wanted)
         self._announce(credential, known, wanted)
+        self._say_if_over(observed, known, wanted)
         return True
 
     def _tell(self, credential: UserCredential, now: UserCredentialStatus) -> None:
@@ -259,6 +260,13 @@ class Credentials:
             self._events.normal("UserCredential", meta, "Connected", active.message)
         elif state is not State.PENDING:
             self._events.warning("UserCredential", meta, active.reason, active.message)
+
+    def _say_if_over(self, observed: Observed, before: UserCredentialStatus, now: UserCredentialStatus) -> None:
+        """Say that the present access token is the last as soon as the provider has said so: the person may act before it ends."""
+        ended = observed.token.record.ended if observed.token else None
+        if ended and now.state is State.ACTIVE and before.refresh_at is not None and now.refresh_at is None:
+            active = next(condition for condition in now.conditions if condition.type == "Active")
+            self._events.warning("UserCredential", observed.credential.metadata, ended, active.message)
 
     def _announce(self, credential: UserCredential, before: UserCredentialStatus, now: UserCredentialStatus) -> None:
         """Say once, and once more when it is near, that the person has to authorize again soon."""

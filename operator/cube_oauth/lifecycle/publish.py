@@ -236,7 +236,11 @@ def status(observed: Observed, authorize_url: str, now: datetime) -> UserCredent
         subject=record.subject if record else None,
         scopes=list(record.scopes) if record and record.scopes else None,
         conditions=settle(
-            (_ready(observed), _active(observed, reason, active=active), *_ending(observed, now), *_kept(observed)),
+            tuple(
+                condition.model_copy(update={"message": condition.message.replace("status.authorizeURL", authorize_url)})
+                for condition in (_ready(observed), _active(observed, reason, active=active), *_ending(observed, now))
+            )
+            + _kept(observed),
             observed.credential.status.conditions,
             now,
         ),
@@ -244,9 +248,10 @@ def status(observed: Observed, authorize_url: str, now: datetime) -> UserCredent
 
 
 def _known_end(token: TokenSecret) -> datetime | None:
-    """When the person has to authorize again, as far as it is known: an access token that is the last one says it, too."""
-    last = token.access_token is not None and (token.refresh_token is None or token.record.ended is not None)
-    return token.record.expires_at if last else sign_in_ends(token)
+    """When the person has (or had) to authorize again, as far as it is known: an access token that is the last one says it, too."""
+    if token.record.ended in WITHDRAWN.values():
+        return None
+    return sign_in_ends(token) if token.refresh_token else token.record.expires_at
 
 
 def _kept(observed: Observed) -> tuple[Condition, ...]:
@@ -280,7 +285,9 @@ def _active(observed: Observed, reason: str, *, active: bool) -> Condition:
     message = _sentence(reason, observed)
     token = observed.token
     if active and token and not can_refresh(observed):
-        message = f"Connected until status.expiresAt, then: {_sentence(_obstacle(observed, token), observed)}"
+        message = (
+            f"Connected until {rfc3339(token.record.expires_at)}. After that: {_sentence(_obstacle(observed, token), observed)}"
+        )
     return Condition(
         type="Active",
         status="True" if active else "False",
@@ -300,4 +307,5 @@ def _obstacle(observed: Observed, token: TokenSecret) -> str:
 
 def _sentence(reason: str, observed: Observed) -> str:
     sentence = SENTENCES.get(reason, "The person authorizes again at status.authorizeURL.")
-    return sentence.format(detail=username_problem(observed.credential.spec.username))
+    spec = observed.credential.spec
+    return sentence.format(detail=username_problem(spec.username), app=spec.oauth_app_ref.name)

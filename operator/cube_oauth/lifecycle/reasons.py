@@ -22,6 +22,8 @@ class Reason(StrEnum):
     APP_REPLACED = "AppReplaced"
     APP_NOT_READY = "AppNotReady"
     CLIENT_CHANGED = "ClientChanged"
+    INTERACTION_REQUIRED = "InteractionRequired"
+    ACCESS_DENIED = "AccessDenied"
     NO_REFRESH_TOKEN = "NoRefreshToken"  # noqa: S105 - a reason, no token
     UNDECIPHERABLE = "UndecipherableToken"
 
@@ -33,8 +35,8 @@ SENTENCES: dict[str, str] = {
     Reason.EXPIRED: "The sign-in has ended: the person authorizes again at status.authorizeURL.",
     Reason.IDLE: "Not renewed, because nobody has used it for a while (spec.refresh.onlyWhileUsedSeconds of the OAuthApp). The "
     "next query renews it; nobody has to do anything.",
-    Reason.REFRESH_DELAYED: "The access token ended before it could be renewed; the OAuthApp's conditions and events say what is "
-    "in the way. It is tried again; the person has to do nothing.",
+    Reason.REFRESH_DELAYED: "The access token ended before it could be renewed; the conditions and events of the OAuthApp {app} "
+    "say what is in the way. It is tried again; the person has to do nothing.",
     Reason.SUSPENDED: "Withheld while spec.suspend is true; the tokens are revoked. Afterwards the person authorizes again.",
     Reason.SUSPENSION_ENDED: "The tokens were revoked by spec.suspend, which is over: the person authorizes again at "
     "status.authorizeURL.",
@@ -44,11 +46,16 @@ SENTENCES: dict[str, str] = {
     Reason.APP_NOT_FOUND: "There is no OAuthApp of this name in this namespace: create it, or correct spec.oauthAppRef.",
     Reason.APP_REPLACED: "The tokens of the former OAuthApp of this name were revoked when it was deleted: the person authorizes "
     "again at status.authorizeURL.",
-    Reason.APP_NOT_READY: "The OAuthApp cannot be used now; its Ready condition says why.",
+    Reason.APP_NOT_READY: "The OAuthApp {app} cannot be used now; its Ready condition says why (kubectl describe oapp {app}).",
     Reason.CLIENT_CHANGED: "The OAuthApp's client ID or token endpoint changed, and tokens are sent to no other place than they "
     "came from: the person authorizes again at status.authorizeURL.",
-    Reason.NO_REFRESH_TOKEN: "The provider gave no refresh token, so this access token is the last; ask for a scope such as "
-    "offline_access in spec.scopes.",
+    Reason.INTERACTION_REQUIRED: "The provider wants the person to log in or to consent again: the person authorizes again at "
+    "status.authorizeURL.",
+    Reason.ACCESS_DENIED: "The provider denied access to this person: its administrator permits the application for them, then the "
+    "person authorizes again at status.authorizeURL.",
+    Reason.NO_REFRESH_TOKEN: "The provider gave no refresh token, so a sign-in lasts as long as one access token: the person "
+    "authorizes again at status.authorizeURL. To have it renewed, ask for a scope such as offline_access in spec.scopes of the "
+    "OAuthApp {app}.",
     Reason.UNDECIPHERABLE: "The stored token cannot be opened: its key is not in the key ring, or the token was moved here from "
     "another credential. The person authorizes again at status.authorizeURL, or an administrator restores the key ring.",
 }

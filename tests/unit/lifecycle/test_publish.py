@@ -77,7 +77,9 @@ def test_ready_says_reconciled_so_that_nothing_waits_for_a_person():
 @pytest.mark.parametrize(
     ("what", "seen", "words"),
     [
-        ("no refresh token", observed(token=token(refresh=None)), "offline_access"),
+        ("no refresh token", observed(token=token(refresh=None)), "until 2026-11-23T12:50:00Z. After that: The provider gave no"),
+        ("no refresh token, once more", observed(token=token(refresh=None)), "offline_access"),
+        ("a policy of the provider", observed(token=ended(token(), "InteractionRequired")), "wants the person to log in"),
         ("a sign-in that is over", observed(token=ended(token(), "Revoked")), "authorizes again"),
         ("an app that cannot be used", observed(app_ready=False), "Ready condition says why"),
         ("a changed client", observed(token=token(client_id="former")), "client ID or token endpoint changed"),
@@ -87,6 +89,21 @@ def test_the_last_token_says_why_it_is_the_last(what, seen, words):
     condition = active(seen)
     assert condition.status == "True"
     assert words in condition.message
+
+
+def test_a_message_holds_the_address_to_open():
+    message = active(observed(token=None)).message
+    assert (URL in message, "status.authorizeURL" in message) == (True, False)
+
+
+def test_a_message_names_the_app_that_is_in_the_way():
+    assert "kubectl describe oapp trino" in active(observed(token=None, app_ready=False)).message
+
+
+@pytest.mark.parametrize("access", ["sealed-access", None], ids=["until it is tidied up", "and after that"])
+def test_when_the_last_token_ended_is_said(access):
+    over = token(access=access, refresh=None, age=HOUR + MINUTE)
+    assert status(observed(token=over), URL, NOW).sign_in_ends_at == NOW - MINUTE
 
 
 def test_how_the_last_authorization_went_is_kept():
