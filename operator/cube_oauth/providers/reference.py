@@ -144,9 +144,9 @@ what others reported; they are run through a conformance suite (`tests/conforman
 
 A certified OpenID provider takes part in the suite with all that it can be configured to do: discovery of both kinds (OpenID, RFC
 8414), PKCE on and off, the four client authentications, `iss` in its answers (RFC 9207), refresh tokens of single use with reuse
-detection, resource indicators (RFC 8707), userinfo, introspection, revocation, client credentials. Seen on an emulator only: answers
-as forms and errors with status 200, requests as JSON, scopes with commas, the token exchange (RFC 8693), and whatever else a
-preset's own service does otherwise.
+detection, resource indicators (RFC 8707), userinfo, introspection, revocation, client credentials. Seen on an emulator only:
+answers as forms and errors with status 200, requests as JSON, scopes with commas, the token exchange (RFC 8693), and whatever else
+a preset's own service does otherwise.
 
 ## Who authorized
 
