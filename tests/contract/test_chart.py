@@ -262,7 +262,11 @@ def test_rights_in_all_namespaces_have_to_be_chosen():
 def test_the_webhook_sees_labelled_pods_at_creation_only():
     [configuration] = [item for item in objects(FIVE) if item["kind"] == "MutatingWebhookConfiguration"]
     [webhook] = configuration["webhooks"]
-    assert webhook["objectSelector"]["matchLabels"] == {"cubeoauth.dev/inject": "true"}
+    selected = webhook["objectSelector"]["matchExpressions"][:2]
+    assert [(one["key"], one["operator"], one.get("values")) for one in selected] == [
+        ("cubeoauth.dev/inject", "Exists", None),
+        ("cubeoauth.dev/inject", "NotIn", ["false"]),
+    ]
     assert webhook["rules"][0]["operations"] == ["CREATE"]
     assert "caBundle" not in webhook["clientConfig"], "the controller's field; a template would render it anew each time"
 
@@ -270,7 +274,7 @@ def test_the_webhook_sees_labelled_pods_at_creation_only():
 def test_our_own_pods_are_excluded_whatever_labels_they_get():
     rendered = objects(FIVE)
     [configuration] = [item for item in rendered if item["kind"] == "MutatingWebhookConfiguration"]
-    [excluded] = configuration["webhooks"][0]["objectSelector"]["matchExpressions"]
+    *_, excluded = configuration["webhooks"][0]["objectSelector"]["matchExpressions"]
     assert excluded["operator"] == "NotIn"
     templates = [item["spec"]["template"]["metadata"]["labels"] for item in rendered if item["kind"] == "Deployment"]
     assert [labels[excluded["key"]] for labels in templates] == excluded["values"] * 3

@@ -45,7 +45,7 @@ def webhook(broker, tenant):
                 "name": "inject.cubeoauth.dev",
                 "clientConfig": {"url": broker.webhook, "caBundle": base64.b64encode(broker.ca.encode()).decode()},
                 "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}],
-                "objectSelector": {"matchLabels": {"cubeoauth.dev/inject": "true"}},
+                "objectSelector": {"matchExpressions": [{"key": "cubeoauth.dev/inject", "operator": "Exists"}]},
                 "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": tenant.namespace}},
                 "failurePolicy": "Fail",
                 "sideEffects": "NoneOnDryRun",
@@ -156,6 +156,15 @@ async def test_a_refusal_reaches_the_person_as_a_sentence(tenant, admitted):
         "annotation cubeoauth.dev/container is needed, because it is not obvious which container is Cube; choose one of: a, b"
         in said
     )
+
+
+async def test_a_label_that_means_neither_yes_nor_no_reaches_the_webhook_and_is_refused(tenant, admitted):
+    await admitted.settled()
+    mistyped = cube_pod("cube")
+    mistyped["metadata"]["labels"]["cubeoauth.dev/inject"] = "yes"
+    made, said = await admitted(mistyped)
+    assert made is None
+    assert 'label cubeoauth.dev/inject must be "true" or "false", in quotes; it is yes' in said
 
 
 async def test_a_warning_reaches_the_person(tenant, app, admitted):

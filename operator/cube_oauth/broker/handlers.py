@@ -26,7 +26,7 @@ def registry(admission: Admission) -> kopf.OperatorRegistry:
     def login(**kwargs: Any) -> Any:
         return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
 
-    @kopf.on.mutate("", "v1", "pods", id=WEBHOOK, operations=["CREATE"], labels={INJECT_LABEL: "true"}, registry=made)
+    @kopf.on.mutate("", "v1", "pods", id=WEBHOOK, operations=["CREATE"], labels={INJECT_LABEL: kopf.PRESENT}, registry=made)
     def pod(*, body: kopf.Body, namespace: str | None, dryrun: bool, patch: kopf.Patch, warnings: list[str], **_: Any) -> None:
         manifest: dict[str, Any] = dict(body)
         try:

@@ -41,8 +41,8 @@ def edited(text: str, patch: Sequence[Operation]) -> str:
     A flow collection (``[…]``, ``{…}``) that is removed from lines of block style stays, empty: what is added there is in block
     style, so its author wrote it.
     """
-    newline = "\r\n" if "\r\n" in text else "\n"
-    changed = text.replace("\r\n", "\n")
+    newline = "\r\n" if 0 < text.count("\r\n") == text.count("\n") else "\n"  # of both kinds, each line keeps its own
+    changed = text.replace(newline, "\n")
     ends = changed.endswith("\n")
     changed = changed if ends else f"{changed}\n"
     for operation in patch:

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 60.0
 RESTARTING_SECONDS = 5.0
 """Between looks while workloads wait for their turn to be restarted."""
-MISPLACED = f"the label {INJECT_LABEL} stands on the Deployment itself; it belongs in spec.template.metadata.labels"
+MISPLACED = f"the label {INJECT_LABEL} stands on the {{}} itself; it belongs in spec.template.metadata.labels"
 ENDED = ("Succeeded", "Failed")
 CAUSE = "sidecar"
 NAMED = 5
@@ -44,12 +44,12 @@ def outdated(pods: Iterable[Object], current: str) -> list[Object]:
     return [pod for pod in pods if _runs(pod) and _mark(pod) not in (None, current)]
 
 
-def misplaced(deployments: Iterable[Object]) -> list[Object]:
-    """The Deployments that have the label themselves, while their pods have it not."""
+def misplaced(workloads: Iterable[Object]) -> list[Object]:
+    """The workloads that have the label themselves, while their pods have it not."""
     return [
-        deployment
-        for deployment in deployments
-        if INJECT_LABEL not in (deployment["spec"]["template"].get("metadata", {}).get("labels") or {})
+        workload
+        for workload in workloads
+        if INJECT_LABEL not in (workload["spec"]["template"].get("metadata", {}).get("labels") or {})
     ]
 
 
@@ -159,10 +159,11 @@ class Sidecars:
         return any([await self._restart(where, found, current) for where, found in stale.items()])
 
     async def find_misplaced(self, namespace: str | None) -> None:
-        """Tell the Deployments whose label says nothing to anybody."""
-        for deployment in misplaced(await self._labelled(DEPLOYMENTS, namespace)):
-            meta = ObjectMeta.model_validate(deployment["metadata"])
-            self._events.warning("Deployment", meta, "LabelMisplaced", MISPLACED, api_version="apps/v1")
+        """Tell the workloads whose label says nothing to anybody."""
+        for kind, resource in KINDS.items():
+            for found in misplaced(await self._labelled(resource, namespace)):
+                meta = ObjectMeta.model_validate(found["metadata"])
+                self._events.warning(kind, meta, "LabelMisplaced", MISPLACED.format(kind), api_version="apps/v1")
 
     async def _labelled(self, resource: Resource, namespace: str | None) -> list[Object]:
         items: list[Object] = (await self._api.list(resource, namespace, labelSelector=f"{INJECT_LABEL}=true"))["items"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from posixpath import normpath
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 PREFIX = "CUBE_OAUTH_"
 ALLOWED_VARIABLES = frozenset({"CUBE_OAUTH_UNAUTHENTICATED"})
 """What a container may set itself of our prefix."""
+ASKED, DECLINED = "true", "false"
 UNPRIVILEGED_PORTS = range(1024, 65536)
 
 
@@ -32,6 +34,9 @@ class Reason(StrEnum):
     NAME_TAKEN = "NameTaken"
     PORT_UNUSABLE = "PortUnusable"
     BROKER_UNRESOLVABLE = "BrokerUnresolvable"
+    LABEL_UNCLEAR = "LabelUnclear"
+    PLATFORM_UNSUPPORTED = "PlatformUnsupported"
+    INJECTION_INCOMPLETE = "InjectionIncomplete"
 
 
 class RefusedError(Exception):
@@ -42,8 +47,42 @@ class RefusedError(Exception):
         self.reason = reason
 
 
+def check_label(pod: Pod) -> None:
+    """A label that means neither yes nor no leaves Cube without its sidecar, and nobody would hear of it."""
+    if pod.label not in (ASKED, DECLINED):
+        raise RefusedError(
+            Reason.LABEL_UNCLEAR, f'label {names.INJECT_LABEL} must be "{ASKED}" or "{DECLINED}", in quotes; it is {pod.label}'
+        )
+
+
+def check_platform(pod: Pod) -> None:
+    """It can have a sidecar with a token."""
+    if pod.windows:
+        raise RefusedError(Reason.PLATFORM_UNSUPPORTED, f"the sidecar runs on Linux only; remove label {names.INJECT_LABEL}")
+    if pod.static:
+        raise RefusedError(
+            Reason.PLATFORM_UNSUPPORTED,
+            f"a static pod can have no token, and so no sidecar; make it a Deployment, or remove label {names.INJECT_LABEL}",
+        )
+
+
+def check_complete(pod: Pod) -> None:
+    """A pod with the sidecar has the hook, too: another webhook or tool may have written NODE_OPTIONS after us."""
+    hooked = [container for container in pod.containers if layout.SOCKET_VARIABLE in container.variables]
+    loads = [container for container in hooked if layout.REQUIRE in (container.value(layout.NODE_OPTIONS) or "")]
+    if hooked and loads == hooked:
+        return
+    which = f"container {hooked[0].name}" if hooked else "no container"
+    problem = f"has not {layout.REQUIRE} in {layout.NODE_OPTIONS} any more" if hooked else "has the hook's variables"
+    raise RefusedError(
+        Reason.INJECTION_INCOMPLETE,
+        f"the pod has the sidecar, but {which} {problem}: another tool has changed what was injected; "
+        "have it add to NODE_OPTIONS instead of replacing it, or take the sidecar out and inject anew",
+    )
+
+
 def cube(pod: Pod) -> Container:
-    """The annotation's container, else the only one, else the one named ``cube``, else the one whose image has ``cube``."""
+    """The annotation's container, else the only one, else the one named ``cube``, else the one whose image's name has ``cube``."""
     named = pod.annotation(names.CONTAINER_ANNOTATION)
     if named:
         found = [container for container in pod.containers if container.name == named]
@@ -51,7 +90,7 @@ def cube(pod: Pod) -> Container:
         found = list(pod.containers)
     else:
         found = [container for container in pod.containers if container.name == CUBE]
-        found = found or [container for container in pod.containers if CUBE in container.image]
+        found = found or [container for container in pod.containers if CUBE in container.image_name]
     if len(found) == 1:
         return found[0]
     problem = (
@@ -89,7 +128,8 @@ def port(pod: Pod) -> int:
 def check_names(pod: Pod, container: Container) -> None:
     """Nothing of a name that injection needs is there already."""
     taken = sorted({layout.SHARED_VOLUME, layout.TOKEN_VOLUME} & set(pod.volumes or ()))
-    mounted = [layout.SHARED for mount in container.mounts or () if mount.get("mountPath", "").rstrip("/") == layout.SHARED]
+    paths = [normpath(str(mount.get("mountPath", ""))) for mount in container.mounts or ()]
+    mounted = sorted(path for path in paths if f"{path}/".startswith(f"{layout.SHARED}/"))
     variables = sorted(name for name in container.variables - ALLOWED_VARIABLES if name.startswith(PREFIX))
     containers = [item.name for item in pod.containers if item.name == layout.SIDECAR]
     for found, what in (

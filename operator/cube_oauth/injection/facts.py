@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 CUBE = "cube"
+OS_LABEL = "kubernetes.io/os"
+MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,8 @@ class Container:
     """None when the field is absent: a JSON patch must then create it."""
     env_from: tuple[EnvSource, ...]
     mounts: tuple[Mapping[str, Any], ...] | None
+    command: tuple[str, ...] = ()
+    """What it runs, with the arguments, as far as the pod says it."""
 
     @classmethod
     def of(cls, index: int, manifest: Json) -> Self:
@@ -109,7 +113,13 @@ class Container:
             env=None if env is None else tuple(env),
             env_from=tuple(EnvSource.of(source) for source in manifest.get("envFrom") or ()),
             mounts=None if mounts is None else tuple(mounts),
+            command=tuple(str(word) for word in [*(manifest.get("command") or ()), *(manifest.get("args") or ())]),
         )
+
+    @property
+    def image_name(self) -> str:
+        """The last part of the image's repository, without registry, tag and digest."""
+        return self.image.rpartition("/")[2].partition("@")[0].partition(":")[0]
 
     @property
     def variables(self) -> frozenset[str]:
@@ -126,8 +136,8 @@ class Container:
 class Pod:
     """What decides about one pod, or about the template of one."""
 
-    requested: bool
-    """The label asks for injection."""
+    label: str | None
+    """What the label says; None when it is absent."""
     injected: bool
     """The sidecar is there already."""
     annotations: Mapping[str, str] | None
@@ -138,6 +148,13 @@ class Pod:
     """Those that containers of the pod say they listen on (init containers can be sidecars, too)."""
     host_network: bool
     dns_policy: str
+    windows: bool
+    static: bool
+    """The mirror of a static pod: the kubelet runs it already, and it can have no token."""
+    limited_as_a_whole: bool
+    """The pod has resources of its own (``spec.resources``), within which its containers have to fit."""
+    shares_processes: bool
+    """Containers see each other's processes."""
     runs_as_root: bool
     """The pod's security context makes every container that says nothing else run as root, ours too."""
 
@@ -148,7 +165,7 @@ class Pod:
         first = spec.get("initContainers")
         volumes = spec.get("volumes")
         return cls(
-            requested=(meta.get("labels") or {}).get(names.INJECT_LABEL) == "true",
+            label=_label(meta.get("labels") or {}),
             injected=any(container.get("name") == layout.SIDECAR for container in first or ()),
             annotations=meta.get("annotations"),
             containers=tuple(Container.of(index, item) for index, item in enumerate(spec.get("containers") or ())),
@@ -157,12 +174,16 @@ class Pod:
             ports=frozenset(_ports([*(spec.get("containers") or ()), *(first or ())])),
             host_network=bool(spec.get("hostNetwork")),
             dns_policy=str(spec.get("dnsPolicy") or "ClusterFirst"),
+            windows="windows" in ((spec.get("os") or {}).get("name"), (spec.get("nodeSelector") or {}).get(OS_LABEL)),
+            static=MIRROR_ANNOTATION in (meta.get("annotations") or {}),
+            limited_as_a_whole=bool(spec.get("resources")),
+            shares_processes=bool(spec.get("shareProcessNamespace") or spec.get("hostPID")),
             runs_as_root=(spec.get("securityContext") or {}).get("runAsUser") == 0,
         )
 
     def annotation(self, name: str) -> str | None:
         """An annotation's value without spaces around it; None when absent or empty."""
-        return (self.annotations or {}).get(name, "").strip() or None
+        return str((self.annotations or {}).get(name, "")).strip() or None  # in a manifest it may lack its quotes
 
     @property
     def wanted_apps(self) -> tuple[str, ...]:
@@ -171,7 +192,13 @@ class Pod:
         return tuple(word.strip() for word in words if word.strip())
 
 
+def _label(labels: Mapping[str, Any]) -> str | None:
+    """As text: in a manifest it may be a boolean, for lack of quotes."""
+    return str(labels[names.INJECT_LABEL]) if names.INJECT_LABEL in labels else None
+
+
 def _ports(containers: list[Json]) -> Iterator[int]:
     for container in containers:
         for port in container.get("ports") or ():
-            yield int(port.get("containerPort", 0))
+            if port.get("protocol", "TCP") == "TCP":
+                yield int(port.get("containerPort", 0))

@@ -37,11 +37,14 @@ def inject(manifest: Json, settings: Settings, apps: Sequence[App] | None, *, of
     says that other tools go on to apply the result. Injecting what was injected changes nothing.
     """
     pod = Pod.of(manifest)
-    if not pod.requested:
+    if pod.label in (None, checks.DECLINED):
         return Injection(Reason.NOT_REQUESTED)
-    if pod.injected:
-        return Injection(Reason.ALREADY_INJECTED)
     try:
+        checks.check_label(pod)
+        checks.check_platform(pod)
+        if pod.injected:
+            checks.check_complete(pod)
+            return Injection(Reason.ALREADY_INJECTED)
         return _injection(pod, settings, apps, offline=offline)
     except RefusedError as refused:
         return Injection(refused.reason, refusal=str(refused))
@@ -59,10 +62,15 @@ def _injection(pod: Pod, settings: Settings, apps: Sequence[App] | None, *, offl
         *_init_container(pod, sidecar(pod, settings, port)),
         *append(volumes(), pod.volumes, "spec", "volumes"),
         *_mount(cube),
-        *node_options.changed(cube),
+        *node_options.changed(cube, offline=offline),
         *_variables(cube, _environment(pod, claim, account), account, node_options.added(cube, offline=offline)),
     )
-    warnings = (*node_options.warnings(cube, offline=offline), *_app_warnings(pod, apps), *_account_warnings(cube))
+    warnings = (
+        *node_options.warnings(cube, offline=offline),
+        *_pod_warnings(pod, cube),
+        *_app_warnings(pod, apps),
+        *_account_warnings(cube),
+    )
     return Injection(Reason.INJECTED, patch, warnings)
 
 
@@ -117,6 +125,21 @@ def _variables(cube: Container, *added: list[Json]) -> list[Operation]:
 
 
 # --- warnings (the API server cuts them at 256 characters)
+
+
+def _pod_warnings(pod: Pod, cube: Container) -> list[str]:
+    warnings = []
+    if pod.shares_processes:
+        warnings.append(
+            "containers of this pod see each other's processes (shareProcessNamespace or hostPID): one that runs as root or as the "
+            "sidecar's user can read everybody's tokens there"
+        )
+    if any(f"{layout.NODE_OPTIONS}=" in word for word in cube.command):
+        warnings.append(
+            f"container {cube.name} sets NODE_OPTIONS in its command: keep what is there ($NODE_OPTIONS), or Cube starts without "
+            "the hook and serves everybody as the service account"
+        )
+    return warnings
 
 
 def _app_warnings(pod: Pod, apps: Sequence[App] | None) -> list[str]:

@@ -27,6 +27,9 @@ TOKEN_FILE = f"{API_TOKEN_DIRECTORY}/token"
 TOKEN_SECONDS = 600
 """The shortest lifetime that the API server grants; the kubelet renews after 80 % of it."""
 
+NODE_OPTIONS = "NODE_OPTIONS"
+REQUIRE = f"--require={HOOK}"
+
 SOCKET_VARIABLE = "CUBE_OAUTH_SOCKET"
 ACCOUNT_VARIABLE = "CUBE_OAUTH_SERVICE_ACCOUNT"
 """Holds the names of the variables that were set from service accounts, separated by commas."""

@@ -5,30 +5,40 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cube_oauth.injection import layout
-from cube_oauth.injection.jsonpatch import Operation, add, replace
+from cube_oauth.injection.jsonpatch import Operation, add, remove, replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from cube_oauth.injection.facts import Container, EnvSource, Json
 
-NODE_OPTIONS = "NODE_OPTIONS"
-REQUIRE = f"--require={layout.HOOK}"
+NODE_OPTIONS, REQUIRE = layout.NODE_OPTIONS, layout.REQUIRE
 FORMER = "CUBE_OAUTH_NODE_OPTIONS"
 """Holds a NODE_OPTIONS whose value is not in the pod, so that ours can begin with it."""
 EXPANDED = {"name": NODE_OPTIONS, "value": f"$({FORMER}) {REQUIRE}"}
 """The kubelet expands what stands earlier in ``env``."""
+EMPTY = {"name": FORMER, "value": ""}
 
 
-def changed(cube: Container) -> list[Operation]:
-    """What changes in a NODE_OPTIONS that stands in ``env``; of several the last counts, as for the kubelet."""
+def changed(cube: Container, *, offline: bool) -> list[Operation]:
+    """What changes in a NODE_OPTIONS that stands in ``env``; of several the last counts, as for the kubelet.
+
+    One that is optional (``valueFrom``) may be absent, and then ``$(…)`` would stay as it is and Node.js not start: an empty one
+    comes before it, where two variables of one name are possible.
+    """
     path = ("spec", "containers", cube.index, "env")
     for index, variable in reversed(list(enumerate(cube.env or ()))):
         if variable.get("name") == NODE_OPTIONS:
             if "valueFrom" in variable:
-                return [replace(FORMER, *path, index, "name")]
-            return [add(f"{variable.get('value') or ''} {REQUIRE}".strip(), *path, index, "value")]
+                empty = [] if offline or not _may_be_absent(variable) else [add(EMPTY, *path, index)]
+                return [replace(FORMER, *path, index, "name"), *empty]
+            value = variable.get("value") or ""
+            return [] if REQUIRE in value.split() else [add(f"{value} {REQUIRE}" if value else REQUIRE, *path, index, "value")]
     return []
+
+
+def _may_be_absent(variable: Mapping[str, Any]) -> bool:
+    return any(isinstance(source, dict) and source.get("optional") for source in (variable.get("valueFrom") or {}).values())
 
 
 def added(cube: Container, *, offline: bool) -> list[Json]:
@@ -38,15 +48,16 @@ def added(cube: Container, *, offline: bool) -> list[Json]:
     source is asked for that key, which may be absent; the kubelet takes the last that is there, and the empty one before them when
     none is. A manifest that tools go on to apply cannot hold two variables of one name: offline, people are warned instead.
     """
-    for variable in cube.env or ():
-        if variable.get("name") == NODE_OPTIONS:
-            return [EXPANDED] if _moved(cube) else []
+    present = _present(cube)
+    if present is not None:
+        return [EXPANDED] if "valueFrom" in present else []
     sources = [] if offline else [found for source in cube.env_from if (found := _optional(source))]
-    return [{"name": FORMER, "value": ""}, *sources, EXPANDED] if sources else [{"name": NODE_OPTIONS, "value": REQUIRE}]
+    return [EMPTY, *sources, EXPANDED] if sources else [{"name": NODE_OPTIONS, "value": REQUIRE}]
 
 
-def _moved(cube: Container) -> bool:
-    return any(operation["op"] == "replace" for operation in changed(cube))
+def _present(cube: Container) -> Mapping[str, Any] | None:
+    """The NODE_OPTIONS of ``env`` that counts."""
+    return next((variable for variable in reversed(cube.env or ()) if variable.get("name") == NODE_OPTIONS), None)
 
 
 def _optional(source: EnvSource) -> Json | None:
@@ -56,8 +67,13 @@ def _optional(source: EnvSource) -> Json | None:
 
 def warnings(cube: Container, *, offline: bool) -> list[str]:
     """What could be lost."""
+    present = _present(cube)
+    if offline and present and _may_be_absent(present):
+        return [
+            f"container {cube.name}: where the optional source of NODE_OPTIONS has none, Node.js does not start; remove optional"
+        ]
     sources = [source.name for source in cube.env_from if source.key(NODE_OPTIONS)]
-    if not offline or not sources or NODE_OPTIONS in cube.variables:
+    if not offline or not sources or present:
         return []
     warning = (
         f"container {cube.name}: if envFrom ({', '.join(sources)}) has NODE_OPTIONS, it no longer counts; "
@@ -69,9 +85,11 @@ def warnings(cube: Container, *, offline: bool) -> list[str]:
 def restored(before: Sequence[Mapping[str, Any]], *path: str | int) -> list[Operation]:
     """The inverse of ``changed``, for the variables that stood before ours."""
     operations = []
-    for index, variable in enumerate(before):
-        if variable["name"] == FORMER:
+    for index, variable in reversed(list(enumerate(before))):
+        if variable == EMPTY:
+            operations.append(remove(*path, index))
+        elif variable["name"] == FORMER:
             operations.append(replace(NODE_OPTIONS, *path, index, "name"))
         elif variable["name"] == NODE_OPTIONS and str(variable.get("value", "")).endswith(REQUIRE):
-            operations.append(replace(variable["value"].removesuffix(REQUIRE).rstrip(), *path, index, "value"))
+            operations.append(replace(variable["value"].removesuffix(REQUIRE).removesuffix(" "), *path, index, "value"))
     return operations

@@ -37,7 +37,7 @@ def sidecar(pod: Pod, settings: Settings, port: int) -> Json:
         "ports": [{"name": "cube-oauth", "containerPort": port, "protocol": "TCP"}],
         "startupProbe": _probe(port, period=1, failures=60),
         "livenessProbe": _probe(port, period=10, failures=6),
-        "resources": {"requests": dict(settings.requests), "limits": dict(settings.limits)},
+        "resources": {} if pod.limited_as_a_whole else {"requests": dict(settings.requests), "limits": dict(settings.limits)},
         "securityContext": _security(pod, settings),
         "volumeMounts": [
             {"name": layout.SHARED_VOLUME, "mountPath": layout.SHARED},

@@ -57,7 +57,7 @@ def _environment(env: Variables, *path: str | int) -> list[Operation]:
     begin = [variable["name"] for variable in env].index(layout.SOCKET_VARIABLE)
     ours = _names(env[begin:])
     gone = [begin + index for index, variable in enumerate(env[begin:]) if variable["name"] in ours]
-    return [*node_options.restored(env[:begin], *path), *remove_items(gone, len(env), *path)]
+    return [*remove_items(gone, len(env), *path), *node_options.restored(env[:begin], *path)]
 
 
 def _names(added: Variables) -> set[str]:

@@ -22,7 +22,10 @@ def event(
     return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
-        "metadata": {"name": f"{regarding['name'][:200]}.{uuid.uuid4().hex[:16]}", "namespace": regarding["namespace"]},
+        "metadata": {
+            "name": f"{regarding['name'][:200].rstrip('-.')}.{uuid.uuid4().hex[:16]}",
+            "namespace": regarding["namespace"],
+        },
         "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         "type": kind,
         "reason": reason,

@@ -185,6 +185,45 @@ items:
     assert "write out what" in said
 
 
+LABELLED = """kind: Deployment
+metadata: {name: cube}
+spec:
+  template:
+    metadata:
+      labels: {cubeoauth.dev/inject: "true"}
+    spec:
+      containers:
+      - name: cube
+"""
+AROUND = {
+    "BOM": f"\ufeff{LABELLED}",
+    "CRLF": LABELLED.replace("\n", "\r\n"),
+    "directive": f"%YAML 1.1\n---\n{LABELLED}...\n---\n# cubeoauth.dev/inject, but only a comment\n---\n\n---\n{LABELLED}",
+    "two kinds of line ends": f"kind: Service\r\n---\n{LABELLED}",
+    "two kinds of line ends in one document": LABELLED.replace("\n", "\r\n", 2),
+    "tag": LABELLED.replace('"true"', "!!str true"),
+    "merge key": f"x-common: &labels {{a: b}}\n{LABELLED}".replace("{cubeoauth", "{<<: *labels, cubeoauth"),
+    "no newline": LABELLED.rstrip("\n"),
+    "comments": f"# why\n{LABELLED}# the end",
+}
+
+
+@pytest.mark.parametrize("text", AROUND.values(), ids=AROUND)
+def test_whatever_is_around_it_only_lines_are_added(command, text):
+    code, after, said = command("inject", text)
+    assert (code, "Deployment cube: Injected" in said) == (0, True), said
+    before, lines = text.splitlines(keepends=True), after.splitlines(keepends=True)
+    assert [line for line in before if line not in lines] in ([], [before[-1]])
+    assert command("inject", after)[:2] == (0, after)
+    assert command("uninject", after)[:2] == (0, text)
+
+
+def test_a_label_without_quotes_is_refused_instead_of_overlooked(command):
+    code, out, said = command("inject", LABELLED.replace('"true"', "true"))
+    assert (code, out) == (1, "")
+    assert 'Deployment cube: label cubeoauth.dev/inject must be "true" or "false", in quotes; it is True' in said
+
+
 @settings(
     max_examples=15,
     deadline=None,

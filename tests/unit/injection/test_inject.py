@@ -136,7 +136,55 @@ def test_an_annotation_that_names_no_container_is_refused():
     assert "choose one of: cube" in sentence
 
 
+def test_a_registry_of_that_name_is_not_cube():
+    neither = pod({"name": "a", "image": "cube.example.com/x"}, {"name": "b", "image": "cube/y:1"})
+    assert "choose one of: a, b" in refusal(neither, Reason.CONTAINER_UNCLEAR)
+    second = pod({"name": "a", "image": "cube.example.com:443/proxy@sha256:cube"}, {"name": "b", "image": "y/my-cube:1"})
+    after, _ = injected(second)
+    assert "env" in after["spec"]["containers"][1]
+
+
 # --- refusals
+
+
+@pytest.mark.parametrize("label", ["True", "yes", "", True])
+def test_a_label_that_means_neither_yes_nor_no_is_refused(label):
+    manifest = pod()
+    manifest["metadata"]["labels"]["cubeoauth.dev/inject"] = label
+    assert f'must be "true" or "false", in quotes; it is {label}' in refusal(manifest, Reason.LABEL_UNCLEAR)
+
+
+@pytest.mark.parametrize("spec", [{"os": {"name": "windows"}}, {"nodeSelector": {"kubernetes.io/os": "windows"}}])
+def test_a_windows_pod_is_refused(spec):
+    assert "runs on Linux only" in refusal(pod(**spec), Reason.PLATFORM_UNSUPPORTED)
+
+
+def test_the_mirror_of_a_static_pod_is_refused():
+    assert "a static pod" in refusal(pod(annotations={"kubernetes.io/config.mirror": "x"}), Reason.PLATFORM_UNSUPPORTED)
+
+
+@pytest.mark.parametrize(
+    ("what", "changed", "says"),
+    [
+        ("replaced", lambda env: [*env[1:], {"name": "NODE_OPTIONS", "value": "--agent"}], "container cube has not --require="),
+        ("from another source", lambda env: [*env[1:], {"name": "NODE_OPTIONS", "valueFrom": {}}], "container cube has not"),
+        ("overridden by a later one", lambda env: [*env, {"name": "NODE_OPTIONS"}], "container cube has not"),
+        ("taken out", lambda env: [], "no container has the hook's variables"),
+    ],
+)
+def test_a_pod_with_the_sidecar_whose_hook_another_tool_has_put_out_of_work_is_refused(what, changed, says):
+    after, _ = injected(pod({"name": "cube", "env": [{"name": "NODE_OPTIONS", "value": "--agent"}]}))
+    cube = after["spec"]["containers"][0]
+    cube["env"] = changed(cube["env"])
+    assert says in refusal(after, Reason.INJECTION_INCOMPLETE)
+
+
+def test_what_another_tool_adds_to_an_injected_pod_is_no_matter():
+    after, _ = injected(pod())
+    [options] = [item for item in after["spec"]["containers"][0]["env"] if item["name"] == "NODE_OPTIONS"]
+    options["value"] += " --require=/otel/autoinstrumentation.js"
+    after["spec"]["containers"].insert(0, {"name": "istio-proxy"})
+    assert inject(after, SETTINGS, [TRINO]).reason is Reason.ALREADY_INJECTED
 
 
 def test_every_reason_is_explained():
@@ -176,9 +224,10 @@ def test_an_allowed_claim_is_taken():
     [
         pod(volumes=[{"name": "cube-oauth", "emptyDir": {}}]),
         pod({"name": "cube", "volumeMounts": [{"name": "x", "mountPath": "/run/cube-oauth/"}]}),
+        pod({"name": "cube", "volumeMounts": [{"name": "x", "mountPath": "/run//cube-oauth/below"}]}),
         pod({"name": "cube", "env": [{"name": "CUBE_OAUTH_SOCKET", "value": "/tmp/mine"}]}),
     ],
-    ids=["volume", "mount", "variable"],
+    ids=["volume", "mount", "mount below", "variable"],
 )
 def test_a_name_that_injection_needs_is_not_overwritten(manifest):
     assert "rename or remove it" in refusal(manifest, Reason.NAME_TAKEN)
@@ -219,6 +268,26 @@ def test_a_port_that_another_container_has_is_refused_until_another_is_chosen(ki
 def test_a_port_that_the_sidecar_cannot_have_is_refused(port):
     manifest = pod(annotations={"cubeoauth.dev/health-port": port})
     assert f"from 1024 to 65535; it is {port}" in refusal(manifest, Reason.PORT_UNUSABLE)
+
+
+def test_the_same_port_of_udp_is_another():
+    injected(pod({"name": "cube", "ports": [{"containerPort": layout.HEALTH_PORT, "protocol": "UDP"}]}))
+
+
+def test_an_annotation_without_quotes_in_a_manifest_is_read_as_text():
+    after, _ = injected(pod(annotations={"cubeoauth.dev/health-port": 9103}), offline=True)
+    assert sidecar(after)["ports"][0]["containerPort"] == 9103
+
+
+@pytest.mark.parametrize("spec", [{"shareProcessNamespace": True}, {"hostPID": True}])
+def test_processes_that_neighbours_see_are_warned_about(spec):
+    _, outcome = injected(pod(**spec))
+    assert any("see each other's processes" in warning for warning in outcome.warnings)
+
+
+def test_node_options_that_a_command_sets_are_warned_about():
+    _, outcome = injected(pod({"name": "cube", "command": ["sh", "-c", "NODE_OPTIONS=--inspect exec node server.js"]}))
+    assert any("sets NODE_OPTIONS in its command" in warning for warning in outcome.warnings)
 
 
 def test_pre_aggregations_for_everybody_are_warned_about():
@@ -292,6 +361,16 @@ def test_node_options_of_env_from_are_kept_wherever_they_are(present, options):
     after, outcome = injected(pod({"name": "cube", "envFrom": sources}), apps=())
     assert kubelet(after["spec"]["containers"][0]["env"], present)["NODE_OPTIONS"] == options
     assert not any("NODE_OPTIONS" in warning for warning in outcome.warnings)
+
+
+@pytest.mark.parametrize(("present", "options"), [({}, f" {REQUIRE}"), ({("node", "options"): "--a"}, f"--a {REQUIRE}")])
+def test_an_optional_source_of_node_options_may_be_absent(present, options):
+    source = {"configMapKeyRef": {"name": "node", "key": "options", "optional": True}}
+    manifest = pod({"name": "cube", "env": [{"name": "NODE_OPTIONS", "valueFrom": source}]})
+    after, _ = injected(manifest, apps=())
+    assert kubelet(after["spec"]["containers"][0]["env"], present)["NODE_OPTIONS"] == options
+    _, outcome = injected(manifest, offline=True)
+    assert any("remove optional" in warning for warning in outcome.warnings)
 
 
 def test_a_source_whose_prefix_cannot_make_node_options_is_not_asked():
