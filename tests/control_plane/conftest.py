@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import ControlPlane, binaries
-from tests.control_plane.harness import CLIENTS, REDIRECT_URI, Installation, KubeApi
+from tests.control_plane.harness import CLIENTS, REDIRECT_URI, SERVICE_SECRET, Installation, KubeApi
 from tests.parts.certificates import self_made
-from tests.parts.provider import Provider, app_client
+from tests.parts.provider import Provider, app_client, service_client
 
 CRDS = Path(__file__).resolve().parents[2] / "crds"
 
@@ -63,14 +63,15 @@ def remembering_provider(tmp_path, provider_certificate):
 
 
 def _clients():
-    return [app_client(name, [REDIRECT_URI], client_secret=secret) for name, secret in CLIENTS.items()]
+    people = [app_client(name, [REDIRECT_URI], client_secret=secret) for name, secret in CLIENTS.items()]
+    return [*people, service_client("warehouse-account", SERVICE_SECRET, subject="cube-service-account")]
 
 
 @pytest.fixture
 def provider(shared_provider):
     """The provider, healthy and with nobody signed in."""
     shared_provider.control.heal()
-    shared_provider.control.lifetimes(accessToken=60, refreshToken=86_400, signIn=0)
+    shared_provider.control.lifetimes(accessToken=60, refreshToken=86_400, signIn=0, clientCredentials=86_400)
     shared_provider.control.revoke()
     shared_provider.control.reset_stats()
     return shared_provider

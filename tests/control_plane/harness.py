@@ -34,6 +34,8 @@ from tests.parts.provider import PASSWORD, Provider, sign_in
 ROOT = Path(__file__).resolve().parents[2]
 REDIRECT_URI = "https://portal.example.com/callback"
 CLIENTS = {"cube": "canary-client-secret-1", "other": "canary-client-secret-2"}
+SERVICE_SECRET = "canary-service-secret"
+"""Of the client warehouse-account, whose own token is somebody's service account."""
 APPS = "/apis/cubeoauth.dev/v1alpha1/namespaces/{}/oauthapps"
 CREDENTIALS = "/apis/cubeoauth.dev/v1alpha1/namespaces/{}/usercredentials"
 SECRETS = "/api/v1/namespaces/{}/secrets"
