@@ -1,4 +1,4 @@
-"""A service account that rotates under load, with all parts real but the pod: API server, provider, Trino, and a Cube with the hook.
+"""A service account that rotates under load, with all parts real but the pod: API server, provider, Trino, Cube with the hook.
 
 ROTATION_LIFETIME and ROTATION_SECONDS (how long a token lives, how long this goes on) make it longer than the suite has time for.
 """

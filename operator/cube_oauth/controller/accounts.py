@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from cube_oauth.controller.events import Events
     from cube_oauth.controller.inventory import Inventory
     from cube_oauth.controller.keys import Keys
+    from cube_oauth.controller.rollouts import Rollouts
     from cube_oauth.providers import ProviderClient, TokenAnswer
     from cube_oauth.resources.oauthapp import AccountClient, AccountReference, OAuthApp
 
@@ -83,6 +84,7 @@ class Accounts:
         backoff: Backoff,
         events: Events,
         clock: Clock,
+        rollouts: Rollouts,
         found: Callable[[Key], None],
     ) -> None:
         """``found(key)`` looks at the account of an app."""
@@ -97,6 +99,9 @@ class Accounts:
         self._backoff = backoff
         self._events = events
         self._clock = clock
+        self._rollouts = rollouts
+        self._rolled: dict[Key, tuple[str, int]] = {}
+        """The revision that every workload that asked for it has, by app: UID and number."""
         self._refusals: dict[Key, Refusal] = {}
         self._weather: dict[Key, str] = {}
         self._said: dict[Key, str] = {}
@@ -150,7 +155,7 @@ class Accounts:
         await self._publish(app, values, target=None if beside else target_secret_name(app.metadata.name), fetched=False)
         holder = ref.name if beside else target_secret_name(app.metadata.name)
         self._say(app, about(PUBLISHED, target=holder), ready=True, secret=holder)
-        return now + LOOK_AGAIN
+        return await self._roll(app, holder, now + LOOK_AGAIN)
 
     # ---- fetched
 
@@ -172,7 +177,8 @@ class Accounts:
             return self._delayed(app, again)
         self._fetched(app)
         at = accounts.due(self._stored(app), wanted, percent, opens=True)
-        return min(self._clock.now() + LOOK_AGAIN, at or self._clock.now())
+        again = min(self._clock.now() + LOOK_AGAIN, at or self._clock.now())
+        return await self._roll(app, target_secret_name(app.metadata.name), again)
 
     async def _client(self, app: OAuthApp, own: AccountClient) -> Client:
         """The client with its secret as it is now. Raises NotPublishedError, KubeError."""
@@ -266,6 +272,17 @@ class Accounts:
             secret = accounts.published(app, stored, values, self._clock.now(), target)
         await self._write(replace(secret, values=self._sealed(secret, values)))
         log.info("service account changed", extra={**_where(app), "revision": secret.record.revision})
+
+    async def _roll(self, app: OAuthApp, secret: str, again: datetime) -> datetime:
+        """Restart what reads the Secret, has no hook and asks for it; when to look again, sooner while some wait for their turn."""
+        key, stored = key_of(app.metadata), self._stored(app)
+        if stored is None or stored.record.revision == 1 or self._rolled.get(key) == (app.metadata.uid, stored.record.revision):
+            return again  # before the first there was nothing that a pod could have begun with
+        version = f"{app.metadata.name}-{stored.record.revision}"
+        if await self._rollouts.roll(app.metadata.namespace, secret, stored.record.issued_at, version):
+            return min(again, self._clock.now() + LOOK_AGAIN_AT_PROBLEM)
+        self._rolled[key] = (app.metadata.uid, stored.record.revision)
+        return again
 
     async def _refuse(self, app: OAuthApp, problem: Problem) -> None:
         """Say why the account is not as it should be; one that may not be used any more is withdrawn."""
@@ -369,7 +386,7 @@ class Accounts:
 
     async def _forget(self, key: Key, app: OAuthApp | None) -> None:
         """The app has no account any more, or none that we know."""
-        for known in (self._refusals, self._weather, self._said):
+        for known in (self._refusals, self._weather, self._said, self._rolled):
             known.pop(key, None)
         self._backoff.succeeded(_name(key))
         self._budget.spend(_name(key))

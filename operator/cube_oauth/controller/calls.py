@@ -42,7 +42,7 @@ class Calls:
         self._clock = clock
 
     async def make(self, request: str, app: Key, origin: str, call: Awaitable[T]) -> T:
-        """The answer of ``call``; ``request`` is refresh, exchange, revoke, subject or token_exchange. Raises ProviderError."""
+        """The answer of ``call``; ``request`` is refresh, client_credentials, exchange, revoke, subject or token_exchange. Raises ProviderError."""
         began, reason = self._clock.now(), OK
         try:
             answer = await call

@@ -29,6 +29,7 @@ from cube_oauth.controller.orphans import Orphans
 from cube_oauth.controller.queue import Queue
 from cube_oauth.controller.restarts import Restarts
 from cube_oauth.controller.revoke import Revocations
+from cube_oauth.controller.rollouts import Rollouts
 from cube_oauth.controller.rotation import Rotation
 from cube_oauth.controller.sidecars import Sidecars
 from cube_oauth.controller.tokens import TokenStore
@@ -134,6 +135,7 @@ class Controller:
             backoff,
             events,
             clock,
+            Rollouts(api, self.restarts),
             found=self._look_at_account,
         )
         self._keyrings = Keyrings(

@@ -51,7 +51,7 @@ class Metrics:
         )
         self.provider_requests = Counter(
             f"{PREFIX}_provider_requests",
-            "Requests to providers; request is refresh, exchange or revoke, reason is OK or why not.",
+            "Requests to providers; request is refresh, client_credentials, exchange or revoke, reason is OK or why not.",
             [*app, "request", "reason"],
             registry=registry,
         )

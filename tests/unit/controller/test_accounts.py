@@ -99,17 +99,27 @@ class FakeSources:
         return self.found
 
 
+class FakeRollouts:
+    def __init__(self):
+        self.rolled, self.more = [], False
+
+    async def roll(self, namespace, secret, since, version):
+        self.rolled.append((secret, version))
+        return self.more
+
+
 class Bench:
     def __init__(self):
         self.api, self.clock, self.apps, self.provider = Server(), StoppedClock(), FakeApps(), FakeProvider()
         self.keys = Keys(Keyring.generate(), Keyring.generate(), SealingKey.generate())
         self.inventory, self.sources, self.events = Inventory(), FakeSources(), FakeEvents()
+        self.rollouts = FakeRollouts()
         self.restart()
 
     def restart(self):
         """A process that knows nothing but what is stored."""
         calls = Calls(self.apps, Budget(), Metrics(CollectorRegistry()), self.clock)
-        parts = (self.keys, Budget(), Backoff(), self.events, self.clock)
+        parts = (self.keys, Budget(), Backoff(), self.events, self.clock, self.rollouts)
         self.accounts = Accounts(
             self.api, "tokens", self.inventory, self.apps, self.provider, calls, *parts, found=lambda key: None
         )
@@ -429,3 +439,16 @@ async def test_a_value_that_was_moved_from_another_app_is_not_used(fetched):
     fetched.accounts.mirror.put(fetched.api.store(STORED, other.to_kubernetes("tokens")))
     await fetched.look()
     assert fetched.published() == {"TOKEN": "token-2"}
+
+
+async def test_each_revision_is_rolled_out_where_no_hook_takes_it_over_until_all_have_it(copied):
+    await copied.look()
+    assert copied.rollouts.rolled == [], "pods that waited for the first"
+    copied.source(password="p2")
+    copied.rollouts.more = True
+    for _ in range(2):
+        assert await copied.look() - copied.clock.now() < timedelta(seconds=10)
+    copied.rollouts.more = False
+    for _ in range(2):
+        await copied.look()
+    assert copied.rollouts.rolled == [("trino-service-account", "trino-2")] * 3
