@@ -42,7 +42,10 @@ class Calls:
         self._clock = clock
 
     async def make(self, request: str, app: Key, origin: str, call: Awaitable[T]) -> T:
-        """The answer of ``call``; ``request`` is refresh, client_credentials, exchange, revoke, subject or token_exchange. Raises ProviderError."""
+        """The answer of ``call``. Raises ProviderError.
+
+        ``request`` is refresh, client_credentials, exchange, revoke, subject or token_exchange.
+        """
         began, reason = self._clock.now(), OK
         try:
             answer = await call
