@@ -4,7 +4,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import cube, expiry, refresh, resolve, restart, start
+from tests.bench import cube, expiry, refresh, resolve, restart, revocation, rotation, start
 from tests.bench.installation import Installation
 from tests.bench.results import Result
 from tests.cluster import ControlPlane
@@ -23,6 +23,10 @@ def main() -> int:
             results += _on_a_control_plane("bench-expiry", work, None, _after_bootstrap(expiry.measure))
         with step("a query through Cube with and without the hook"):
             results += cube.measure(_folder(work, "bench-cube"))
+        with step("a minute of rotations under 200 queries in flight"):
+            results += rotation.measure(_folder(work, "bench-rotation"))
+        with step("from a revocation to the first query that obeys"):
+            results += _on_a_control_plane("bench-revocation", work, None, _after_bootstrap(revocation.measure))
         with step("the sidecar's start"):
             results += start.measure(Path(work))
         with step("a resolve through the socket"):

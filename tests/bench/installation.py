@@ -109,7 +109,7 @@ class Installation:
         secret = self.get(f"/api/v1/namespaces/{SYSTEM}/secrets/{NAME}-keys-{suffix}")
         return Keyring.from_json(base64.b64decode(secret["data"]["ring"]).decode())
 
-    def connect(self, *usernames: str, lifetime: timedelta, refreshable: bool = True) -> None:
+    def connect(self, *usernames: str, lifetime: timedelta, refreshable: bool = True, token: str = "access-" + "x" * 900) -> None:
         """People who are connected already, with fresh tokens; needs the controller's key rings."""
         issued = datetime.now(UTC).replace(microsecond=0)
         made = self._make(CREDENTIALS, NAMESPACE, [_credential(username) for username in usernames])
@@ -130,8 +130,8 @@ class Installation:
                 expires_at=issued + lifetime,
             )
             sealed = refresh.seal(SecretStr(f"refresh-{username}"), record.owner) if refreshable else None
-            token = TokenSecret(record, None, access.seal(SecretStr("access-" + "x" * 900), record.owner), sealed)
-            secrets.append(token.to_kubernetes(TOKENS))
+            secret = TokenSecret(record, None, access.seal(SecretStr(token), record.owner), sealed)
+            secrets.append(secret.to_kubernetes(TOKENS))
         self._make(SECRETS, TOKENS, secrets)
 
     def unrelated(self, number: int) -> None:
@@ -187,6 +187,14 @@ class Installation:
         """POST as the administrator; kubectl would be far too slow for thousands."""
         return self._ask("POST", path, body)
 
+    def patch(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """PATCH (RFC 7396) as the administrator."""
+        return self._ask("PATCH", path, body, "application/merge-patch+json")
+
+    def delete(self, path: str) -> dict[str, Any]:
+        """DELETE as the administrator."""
+        return self._ask("DELETE", path)
+
     def writes(self, *resources: str) -> int:
         """How many requests to write these resources the API server has had; by default, whatever a controller may write."""
         names = "|".join(resources or ("oauthapps", "usercredentials", "secrets", "events"))
@@ -195,8 +203,10 @@ class Installation:
         lines = self._http.getresponse().read().decode().splitlines()
         return sum(int(float(line.rsplit(" ", 1)[1])) for line in lines if write.match(line))
 
-    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        self._http.request(method, path, json.dumps(body) if body else None, {"Content-Type": "application/json"})
+    def _ask(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, content_type: str = "application/json"
+    ) -> dict[str, Any]:
+        self._http.request(method, path, json.dumps(body) if body else None, {"Content-Type": content_type})
         answer = self._http.getresponse()
         content = json.loads(answer.read())
         if answer.status >= 400:
@@ -255,6 +265,11 @@ class Running:
         finally:
             http.close()
         return sum(int(float(line.rsplit(" ", 1)[1])) for line in lines if line.startswith(f"{name}{{") and label in line)
+
+    def cpu(self) -> float:
+        """Seconds of CPU so far."""
+        fields = Path(f"/proc/{self.child.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def memory(self) -> float:
         """Resident memory in MiB."""

@@ -20,6 +20,9 @@ CALLS = 4000
 RATE = 1000
 """Requests a second, for the p99 under load."""
 
+IDLE_SECONDS = 15
+"""Three heartbeats of the stream."""
+
 
 def measure(installation: Installation) -> list[Result]:
     """Through a real broker and a real resolver; the credentials are real Secrets."""
@@ -34,11 +37,15 @@ def measure(installation: Installation) -> list[Result]:
                 ours += asyncio.run(_sequence(socket, CALLS // 3))
         loaded = asyncio.run(_at_rate(socket, RATE, seconds=5))
         memory = resolver.memory()
+        before = resolver.cpu()
+        time.sleep(IDLE_SECONDS)
+        idle = (resolver.cpu() - before) / IDLE_SECONDS * 1000
     ratio = percentile(ours, 0.5) / percentile(floors, 0.5)
     return [
         Result("resolve_p50_ratio", ratio, 3, "a warm resolve through the socket, p50, beside a bare echo in the same run"),
         Result("resolve_p99_ms_at_1000_rps", percentile(loaded, 0.99) * 1000, 2, "a warm resolve at 1,000 requests/s, p99 in ms"),
         Result("resolver_memory_mib", memory, 40, "the sidecar's resident memory after that, in MiB"),
+        Result("resolver_idle_millicores", idle, 10, "the sidecar's CPU when nobody asks, in millicores"),
     ]
 
 

@@ -3,9 +3,11 @@
 The password of a person's role is the person's access token: PostgreSQL says in its own log how often somebody logged in.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,9 @@ from tests.hook import sql_api
 from tests.hook.issuer import Issuer
 from tests.hook.resolver import MISSING, FakeResolver, active
 from tests.hook.test_hook_with_cube import HOOK, fresh
+from tests.parts import web
 from tests.parts.cube import Cube, LoadError
-from tests.parts.postgres import DATABASE, SERVICE, Postgres
+from tests.parts.postgres import SERVICE, Postgres
 from tests.parts.processes import free_port
 from tests.parts.warehouse import Warehouse
 
@@ -34,15 +37,7 @@ def resolver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeResolver]
 
 @pytest.fixture(scope="module")
 def settings(postgres: Postgres, resolver: FakeResolver) -> dict[str, str]:
-    warehouse = {
-        "CUBEJS_DB_TYPE": "postgres",
-        "CUBEJS_DB_HOST": "127.0.0.1",
-        "CUBEJS_DB_PORT": str(postgres.port),
-        "CUBEJS_DB_NAME": DATABASE,
-        "CUBEJS_DB_USER": SERVICE,
-        "CUBEJS_DB_PASS": postgres.service,
-        "CUBEJS_DATASOURCES": "default,lake",
-    }
+    warehouse = postgres.environment() | {"CUBEJS_DATASOURCES": "default,lake"}
     hook = {"CUBE_OAUTH_SOCKET": str(resolver.path), "CUBE_OAUTH_USERNAME_CLAIM": "username"}
     return warehouse | hook | {"CUBEJS_LOG_LEVEL": "trace"}
 
@@ -262,3 +257,42 @@ def test_more_people_than_cube_remembers_leave_no_connection_behind(
         until(lambda: not postgres.backends("many-%"), "all connections are closed")
         assert [who(cube, name) for name in people[:3]] == people[:3]
         assert who(cube, None) == SERVICE
+
+
+def test_three_replicas_and_a_refresh_worker_keep_300_people_apart(
+    start: Start, resolver: FakeResolver, postgres: Postgres
+) -> None:
+    people = [fresh("crowd") for _ in range(300)]
+    everywhere = people[:20]
+    token = postgres.token(*people)
+    for name in people:
+        resolver.set(name, postgres=active(token))
+    with ExitStack() as running, ThreadPoolExecutor(12) as pool:
+        worker = {"CUBEJS_REFRESH_WORKER": "true", "CUBEJS_SCHEDULED_REFRESH_TIMER": "1"}
+        processes = {
+            name: start(PGAPPNAME=name, **(worker if name == "worker" else {})) for name in ("one", "two", "three", "worker")
+        }
+        list(pool.map(running.enter_context, processes.values()))
+        replicas = [processes[name] for name in ("one", "two", "three")]
+        asked = [(replicas[number % 3], name) for number, name in enumerate(people)]
+        asked += [(replica, name) for replica in replicas for name in everywhere]
+        assert list(pool.map(lambda pair: who(*pair), asked)) == [name for _, name in asked]
+
+        seen = [orchestrators(replica) for replica in replicas]
+        assert all(seen[0][name] == seen[1][name] == seen[2][name] for name in everywhere)
+        assert len({identity for each in seen for identity in each.values()}) == len(people)
+        assert max(postgres.backends("crowd-%").values()) <= 2 * len(replicas)
+
+        until(lambda: postgres.users_of("worker"), "the worker refreshes")
+        assert postgres.users_of("worker") == {SERVICE}
+
+        postgres.token(*people, end=True)  # everybody's token has ended
+        probes = [f"{cube.url}/{probe}" for cube in processes.values() for probe in ("livez", "readyz")]
+        assert {web.request("GET", probe).status for probe in probes} == {200}
+        assert not postgres.backends("crowd-%")
+
+
+def orchestrators(cube: Cube) -> dict[str, str]:
+    """Return the orchestrator that Cube used for each person, by the names of its queues in the log."""
+    found = re.findall(r'"queuePrefix":"SQL_QUERY_(CUBE_APP_(crowd-\d+)@[^"]+)_default"', cube.said())
+    return {name: orchestrator for orchestrator, name in found}

@@ -22,7 +22,7 @@ from tests.hook.resolver import FakeResolver, active
 from tests.hook.test_hook_with_cube import HOOK, fresh
 from tests.parts import cube as cubes
 from tests.parts.cube import API_SECRET, Cube
-from tests.parts.postgres import DATABASE, SERVICE, Postgres
+from tests.parts.postgres import Postgres
 from tests.parts.processes import free_port
 
 RECIPE = Path(__file__).parents[2] / "examples/sql-login"
@@ -61,12 +61,7 @@ def cube(
     else:
         shutil.copy(RECIPE / "cube.py", project)
     env = {
-        "CUBEJS_DB_TYPE": "postgres",
-        "CUBEJS_DB_HOST": "127.0.0.1",
-        "CUBEJS_DB_PORT": str(postgres.port),
-        "CUBEJS_DB_NAME": DATABASE,
-        "CUBEJS_DB_USER": SERVICE,
-        "CUBEJS_DB_PASS": postgres.service,
+        **postgres.environment(),
         "CUBEJS_PG_SQL_PORT": str(free_port()),
         "CUBE_NATIVE_SQL_PROBE": str(free_port()),
         "CUBEJS_LOG_LEVEL": "trace",

@@ -6,7 +6,7 @@ const own = (securityContext, name) => {
 };
 
 const postgres = ({ securityContext }) => {
-  const credential = own(securityContext, 'postgres');
+  const credential = own(securityContext, process.env.POSTGRES_CREDENTIAL ?? 'postgres');
   return {
     type: 'postgres',
     user: credential?.subject ?? (credential ? securityContext.cubeCloud.username : process.env.CUBEJS_DB_USER),

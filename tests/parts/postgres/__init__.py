@@ -80,6 +80,17 @@ class Postgres:
         self.process.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    def environment(self) -> dict[str, str]:
+        """Return what Cube's driver reads to be the service account."""
+        return {
+            "CUBEJS_DB_TYPE": "postgres",
+            "CUBEJS_DB_HOST": "127.0.0.1",
+            "CUBEJS_DB_PORT": str(self.port),
+            "CUBEJS_DB_NAME": DATABASE,
+            "CUBEJS_DB_USER": SERVICE,
+            "CUBEJS_DB_PASS": self.service,
+        }
+
     def token(self, *roles: str, end: bool = False) -> str:
         """Give these roles a new password and return it; the one before opens no connection any more.
 
@@ -104,6 +115,10 @@ class Postgres:
             f"AND usename <> '{ADMINISTRATOR}'"
         )
         return Counter(name for [name] in rows)
+
+    def users_of(self, application: str) -> set[str]:
+        """Return the roles that the program with this PGAPPNAME is connected as now."""
+        return {name for [name] in self.sql(f"SELECT usename FROM pg_stat_activity WHERE application_name = '{application}'")}
 
     def log_ins(self, role: str) -> tuple[int, int]:
         """Return how many log-ins of this role were accepted, and how many refused, as the server's own log has it."""
