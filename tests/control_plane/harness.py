@@ -201,6 +201,7 @@ class Installation:
             "CUBE_OAUTH_PORTAL_URL": "https://portal.example.com",
             "CUBE_OAUTH_BROKER_SERVICE": "co-broker",
             "CUBE_OAUTH_WEBHOOK": self.system,
+            "CUBE_OAUTH_SERVICE_ACCOUNT_SOURCES": "*",
             "CUBE_OAUTH_ALLOWED_ADDRESSES": "127.0.0.0/8",
             "CUBE_OAUTH_EXTRA_CA_FILE": str(self.provider.ca),
         }

@@ -15,7 +15,7 @@ import yaml
 
 from tests.cluster import binaries
 from tests.cluster.commands import run
-from tests.control_plane.harness import ROOT, Controller, KubeApi
+from tests.control_plane.harness import ROOT, Controller, KubeApi, eventually
 from tests.parts.processes import free_port
 from tests.parts.provider import PASSWORD, sign_in
 
@@ -276,8 +276,9 @@ class Person:
         assert status == 303, page
 
     def seen(self, path: str) -> str:
-        """The version of what a page shows, which its form says it is about."""
-        return re.search(r'name="version" value="([^"]+)"', self.ask("GET", path)[1]).group(1)
+        """The version of what a page shows, which its form says it is about; once the portal has heard of it."""
+        version = re.compile(r'name="version" value="([^"]+)"')
+        return eventually(lambda: version.search(self.ask("GET", path)[1])).group(1)
 
     def connect(self, namespace: str, app: str, ca: Path) -> None:
         """Through the provider and back."""

@@ -6,6 +6,7 @@ the test, and so does a permission (verb, resource, namespace, name) that nobody
 """
 
 import asyncio
+import uuid
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ import pytest
 from cube_oauth.controller.certificates import Certificates
 from cube_oauth.kube.api import Api
 from tests.cluster import ControlPlane
-from tests.control_plane.harness import CREDENTIALS, SECRETS, Installation, KubeApi, eventually
+from tests.control_plane.harness import APPS, CREDENTIALS, SECRETS, Installation, KubeApi, eventually
 from tests.control_plane.rights import PORTAL, PROCESSES, RELEASE, Installed, Permission
 from tests.control_plane.workloads import Workloads
 from tests.parts.certificates import self_made
@@ -23,7 +24,7 @@ from tests.parts.provider import Provider, app_client
 pytestmark = pytest.mark.control_plane
 
 NAME = "rights"
-TENANT, SYSTEM, TOKENS = (f"{NAME}-{part}" for part in ("tenant", "system", "tokens"))
+TENANT, SYSTEM, TOKENS, VAULT = (f"{NAME}-{part}" for part in ("tenant", "system", "tokens", "vault"))
 VALUES = {
     "portal": {"url": PORTAL},
     "login": {"proxy": {"addresses": ["127.0.0.1/32"]}},
@@ -32,7 +33,11 @@ VALUES = {
     "provider": {"allowedAddresses": ["127.0.0.0/8"]},
     "keys": {"announceSeconds": 1},
 }
-EVERYTHING = {"admins": {"groups": ["platform"]}, "restarts": {"enabled": True}}
+EVERYTHING = {
+    "admins": {"groups": ["platform"]},
+    "restarts": {"enabled": True},
+    "serviceAccounts": {"enabled": True, "sources": {TENANT: ["beside"], VAULT: ["shared"]}},
+}
 """The values that bring further rights."""
 
 REVIEWS = "/apis/authorization.k8s.io/v1"
@@ -118,7 +123,7 @@ def people_connect_use_and_leave(world):
     alice.post(f"/disconnect/{TENANT}/trino")
     team.app("lake")
     carol.connect(TENANT, "lake", ca)
-    world.kube.delete(f"/apis/cubeoauth.dev/v1alpha1/namespaces/{TENANT}/oauthapps/lake")
+    world.kube.delete(f"{APPS.format(TENANT)}/lake")
     world.until(lambda: world.revoked() == 3)
 
 
@@ -131,6 +136,12 @@ def somebody_touches_a_token_while_it_is_refreshed(world):
     path = f"{SECRETS.format(TOKENS)}/token-{known['metadata']['uid']}"
     world.kube.patch(path, {"metadata": {"annotations": {"somebody": "was here"}}})
     world.team.until("alice", "trino", lambda status: status["revision"] > revision)
+
+
+def a_service_account_beside_cube_is_not_watched(world):
+    """Nobody named its Secret, so nobody asks for it, and the status says what to do."""
+    world.team.app("unnamed", serviceAccount={"secretRef": {"name": "unnamed"}, "env": {"CUBEJS_DB_USER": "user"}})
+    world.until(lambda: world.team.condition("ServiceAccountReady", "unnamed")["reason"] == "NotWatched")
 
 
 def keys_are_rotated(world):
@@ -176,6 +187,21 @@ def administrators_make_apps(world):
     world.until(lambda: world.revoked() == 1)
 
 
+def service_accounts_are_copied_changed_and_removed(world):
+    consent = {"cubeoauth.dev/service-account-namespaces": TENANT}
+    for namespace, name in ((TENANT, "beside"), (VAULT, "shared")):
+        body = {"metadata": {"name": name, "annotations": consent}, "stringData": {"password": "one"}}
+        world.kube.create(SECRETS.format(namespace), body)
+    for app, ref in (("local", {"name": "beside"}), ("remote", {"name": "shared", "namespace": VAULT})):
+        world.team.app(app, serviceAccount={"secretRef": ref, "env": {"CUBEJS_DB_PASS": "password"}})
+    target = f"{SECRETS.format(TENANT)}/remote-service-account"
+    before = world.until(lambda: world.kube.get(target))["data"]
+    world.kube.patch(f"{SECRETS.format(VAULT)}/shared", {"stringData": {"password": "two"}})
+    world.until(lambda: world.kube.get(target)["data"] != before)
+    world.kube.patch(f"{APPS.format(TENANT)}/remote", {"spec": {"serviceAccount": None}})
+    world.until(lambda: world.kube.get(target) is None)
+
+
 def workloads_that_ask_are_restarted(world):
     """The brokers' Deployment is rolled out, and so is each that was restarted before the next: with the kubelet's word for it."""
     for kind in KINDS:
@@ -192,14 +218,19 @@ def workloads_that_ask_are_restarted(world):
     world.until(restarted)
 
 
-AS_INSTALLED = (people_connect_use_and_leave, pods_are_injected_and_refused, keys_are_rotated)
-WITH_MORE = (administrators_make_apps, workloads_that_ask_are_restarted)
+AS_INSTALLED = (
+    people_connect_use_and_leave,
+    a_service_account_beside_cube_is_not_watched,
+    pods_are_injected_and_refused,
+    keys_are_rotated,
+)
+WITH_MORE = (administrators_make_apps, service_accounts_are_copied_changed_and_removed, workloads_that_ask_are_restarted)
 """Whatever brings a permission to the chart adds here what makes use of it."""
 
 
 @pytest.fixture(scope="module")
 def cluster():
-    with ControlPlane("rights", audit_log=True) as cluster:
+    with ControlPlane(f"rights-{uuid.uuid4().hex[:8]}", audit_log=True) as cluster:
         yield cluster
 
 
@@ -224,6 +255,7 @@ def world(cluster, tmp_path_factory):
 def lived(world, cluster):
     """What was granted, denied and left unused, as installed and with everything."""
     installed, found = world.installed, SimpleNamespace()
+    world.kube.create("/api/v1/namespaces", {"metadata": {"name": VAULT}})
     cubes_of_before(world)
     asyncio.run(certificates_of_before(world, cluster))
     installed.apply()
@@ -290,8 +322,8 @@ def test_with_administrators_and_restarts_no_permission_is_left_unused(lived):
 
 
 def test_keys_and_certificates_from_outside_leave_no_right_to_them_and_named_client_secrets_none_to_others(narrowed):
-    [denied] = narrowed.denied
-    assert denied == Permission("controller", TENANT, "", "secrets", "get", "sales-client")
+    others = ("sales-client", "local-client", "remote-client", "unnamed-client")
+    assert narrowed.denied == {Permission("controller", TENANT, "", "secrets", "get", name) for name in others}
     assert narrowed.unused == set()
 
 
@@ -333,9 +365,8 @@ def test_no_process_can_list_secrets_outside_the_token_namespace(installed, worl
 def test_the_rendered_rules_hold_no_wildcard_and_no_list_of_secrets_elsewhere(installed):
     permissions = installed.granted()
     assert not [one for one in permissions if "*" in (one.group, one.resource, one.verb)]
-    listed = {
-        one.namespace for one in permissions if one.resource == "secrets" and one.verb in ("list", "watch", "deletecollection")
-    }
+    unnamed = [one for one in permissions if one.resource == "secrets" and one.name == "*"]
+    listed = {one.namespace for one in unnamed if one.verb in LISTS}
     assert listed == {TOKENS}
 
 

@@ -86,8 +86,9 @@ class Accounts:
         clock: Clock,
         rollouts: Rollouts,
         found: Callable[[Key], None],
+        may_watch: Callable[[Key], bool] = lambda _: True,
     ) -> None:
-        """``found(key)`` looks at the account of an app."""
+        """``found(key)`` looks at the account of an app. ``may_watch(source)``: whether the chart permits to watch a Secret."""
         self._api = api
         self._namespace = namespace
         self._inventory = inventory
@@ -105,7 +106,7 @@ class Accounts:
         self._refusals: dict[Key, Refusal] = {}
         self._weather: dict[Key, str] = {}
         self._said: dict[Key, str] = {}
-        self.sources = Sources(api, found)
+        self.sources = Sources(api, found, may_watch)
         self.mirror: Mirror[AccountSecret] = Mirror(
             api,
             SECRETS,

@@ -137,6 +137,7 @@ class Controller:
             clock,
             Rollouts(api, self.restarts),
             found=self._look_at_account,
+            may_watch=settings.may_watch,
         )
         self._keyrings = Keyrings(
             api, settings, rings, keys, tokens, revocations.mirror, accounts.mirror, metrics, clock, self._keys_changed

@@ -35,12 +35,18 @@ class Settings:
     """What new sidecars are made of, to find old ones; None: nobody looks."""
     restarts: bool = False
     """Whether workloads that ask for it by their annotation may be restarted."""
+    account_sources: frozenset[str] = frozenset()
+    """The Secrets with service accounts that may be watched: ``namespace/name``, or ``*`` for any."""
     keys_dir: Path | None = None
     """Where the key rings are files from outside; None: the controller keeps them in Secrets."""
     keys_announce: timedelta = timedelta(minutes=5)
     """How long a new key is known everywhere before it encrypts."""
     keys_rotate_after: timedelta | None = None
     """The age at which a key is replaced without being asked; None: never."""
+
+    def may_watch(self, source: tuple[str, str]) -> bool:
+        """Whether the Secret of this namespace and name is one that holds a service account, by the chart's word."""
+        return not self.account_sources.isdisjoint({"/".join(source), "*"})
 
     @classmethod
     def read(cls, env: Environment) -> Self:
@@ -57,6 +63,7 @@ class Settings:
             allowed_addresses=tuple(_network(text) for text in env.words("ALLOWED_ADDRESSES")),
             extra_ca_file=Path(ca_file) if ca_file else None,
             sidecar_image=env.optional("SIDECAR_IMAGE"),
+            account_sources=frozenset(env.words("SERVICE_ACCOUNT_SOURCES")),
             restarts=env.optional("RESTARTS") == "true",
             keys_dir=Path(keys_dir) if keys_dir else None,
             keys_announce=timedelta(seconds=max(1, env.number("KEYS_ANNOUNCE_SECONDS", 300))),

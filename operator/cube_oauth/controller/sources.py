@@ -32,9 +32,13 @@ class _Followed:
 class Sources:
     """Follows Secrets while apps name them."""
 
-    def __init__(self, api: Api, changed: Callable[[Key], None]) -> None:
-        """``changed(app)``: the Secret of this app is another now, or gone, or may not be watched."""
+    def __init__(self, api: Api, changed: Callable[[Key], None], permitted: Callable[[Key], bool]) -> None:
+        """``changed(app)``: the Secret of this app is another now, or gone, or may not be watched.
+
+        ``permitted(source)``: whether the chart lets us watch it; nobody is asked in vain again and again.
+        """
         self._api = api
+        self._permitted = permitted
         self._changed = changed
         self._followed: dict[Key, _Followed] = {}
         self._ended = False
@@ -69,7 +73,10 @@ class Sources:
         one = self._followed.get(source)
         if one is None:
             one = self._followed[source] = _Followed(self._mirror(source))
-            one.task = asyncio.create_task(self._run(source, one), name=f"source {source}")
+            if self._permitted(source):
+                one.task = asyncio.create_task(self._run(source, one), name=f"source {source}")
+            else:
+                one.refused.set()
         one.apps.add(app)
 
     def _leave(self, app: Key, source: Key, one: _Followed) -> None:
