@@ -45,7 +45,6 @@ USER_CREDENTIALS = Kind(
         Column("Message", ".status.conditions[?(@.type=='Active')].message", priority=1),
         Column("Age", ".metadata.creationTimestamp", "date"),
     ),
-    selectable=(".spec.username", ".spec.oauthAppRef.name", ".status.state"),
 )
 KINDS = (OAUTH_APPS, USER_CREDENTIALS)
 

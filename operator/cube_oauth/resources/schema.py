@@ -129,13 +129,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Kind:
-    """How a model is served: names, columns, selectable fields."""
+    """How a model is served: names and columns."""
 
     model: type[BaseModel]
     plural: str
     short: str
     columns: Sequence[Column]
-    selectable: Sequence[str] = ()
 
     @property
     def kind(self) -> str:
@@ -170,7 +169,6 @@ class Kind:
                         "storage": True,
                         "subresources": {"status": {}},
                         "additionalPrinterColumns": [column.to_json() for column in self.columns],
-                        **({"selectableFields": [{"jsonPath": path} for path in self.selectable]} if self.selectable else {}),
                         "schema": {"openAPIV3Schema": _resource_schema(self.model)},
                     }
                 ],
