@@ -4,18 +4,24 @@ import json
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
-from tests.hook.resolver import FakeResolver
+from tests.hook.resolver import FakeResolver, active
 from tests.parts import cube as cubes
-from tests.parts import services
+from tests.parts import services, web
 from tests.parts.cube import Cube, drivers
 
 HOOK = Path(__file__).parents[2] / "operator/cube_oauth/injection/hook.cjs"
+
+SYSTEM_SECRET = "a secret for what Cube Cloud and the development tools ask"
+READS = ("meta?extended=true", "sql", "dry-run", "pre-aggregations", "pre-aggregations/security-contexts", "context")
+WRITES = ("pre-aggregations/partitions", "pre-aggregations/queue", "pre-aggregations/jobs", "pre-aggregations/can-use")
 
 
 def fresh(name: str) -> str:
@@ -59,10 +65,52 @@ def cube(
         "NODE_EXTRA_CA_CERTS": str(ca),
         "TESTS_REDIRECT": json.dumps(dict(redirect)),
         "CUBEJS_LOG_LEVEL": "trace",
+        "CUBEJS_PLAYGROUND_AUTH_SECRET": SYSTEM_SECRET,
     }
     modules = drivers.prepare(cubes.prepare()) / "node_modules"
     with Cube(env=ours | dict(env), project=project, folder=folder, modules=[modules]) as running:
         yield running
+
+
+class Started(dict[str, Cube]):
+    """A Cube for each way to configure it, started when it is first wanted and ended with the stack."""
+
+    def __init__(self, stack: ExitStack, start: Callable[[str], AbstractContextManager[Cube]]):
+        self._stack = stack
+        self._start = start
+
+    def __missing__(self, configuration: str) -> Cube:
+        return self.setdefault(configuration, self._stack.enter_context(self._start(configuration)))
+
+
+Connect = Callable[..., str]
+
+
+def connecting(service: services.Service, resolver: FakeResolver, canaries: Canaries, data_source: str) -> Connect:
+    """Return a function that gives a person a new token, which the service accepts, and returns it."""
+
+    def connect(username: str, **more: Any) -> str:
+        token = canaries.make()
+        service.knows(token, username)
+        resolver.set(username, **{data_source: active(token, **more)})
+        return token
+
+    return connect
+
+
+def told(cube: Cube, username: str) -> str:
+    """Return what every endpoint answers to this person, also one for which Cube has nothing to say."""
+    query = json.dumps({"query": cubes.whoami_query(cached=True)})
+    answers = []
+    for api, secret in (("api", cubes.API_SECRET), ("system", SYSTEM_SECRET)):
+        headers = {"Authorization": cubes.api_token(username, secret=secret), "Content-Type": "application/json"}
+        root = f"{cube.url}/cubejs-{api}/v1"
+        for path in READS:
+            separator = "&" if "?" in path else "?"
+            answers.append(web.request("GET", f"{root}/{path}{separator}{urlencode(json.loads(query))}", headers=headers))
+        answers += [web.request("POST", f"{root}/{path}", body=query.encode(), headers=headers) for path in WRITES]
+    assert sum(answer.status == 200 for answer in answers) >= 5, [answer.status for answer in answers]
+    return "\n".join(answer.text for answer in answers)
 
 
 only_with_our_version = pytest.mark.skipif("'CUBE_VERSION' in os.environ", reason="the drivers are those of one Cube")

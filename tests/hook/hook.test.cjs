@@ -934,10 +934,16 @@ describe('a live driver', () => {
   });
 
   it('refuses when Databricks\' driver would present its own OAuth client instead of the person\'s token', async () => {
-    start({ ...DOCUMENTED, driverFactory: (context) => ({ ...DOCUMENTED.driverFactory(context), type: 'databricks-jdbc', properties: { OAuth2ClientID: 'of the service' } }) });
+    const driverFactory = (context) => {
+      JSON.stringify(context.securityContext); // looks at everything, as Python does
+      return { ...DOCUMENTED.driverFactory(context), type: 'databricks-jdbc', properties: { OAuth2ClientID: 'of the service' } };
+    };
+    start({ ...DOCUMENTED, driverFactory });
     signIn('alice', 'a1');
     await assert.rejects(who('alice'), { reason: 'TokenIgnored', message: /CUBEJS_DB_DATABRICKS_OAUTH_CLIENT_ID/ });
     assert.equal(await who(null), 'service');
+    resolver.sources.bob = { elsewhere: active('e1'), warehouse: missing() };
+    assert.equal(await who('bob'), 'service'); // has no token here that could be ignored
   });
 
   describe('without a driver_factory', () => {

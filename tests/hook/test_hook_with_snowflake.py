@@ -3,21 +3,20 @@
 The service is a stand-in that speaks snowflake-sdk's protocol and answers with Snowflake's own refusals.
 """
 
-import json
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.hook import drivers
-from tests.hook.drivers import Canaries, fresh
-from tests.hook.resolver import FakeResolver, active
+from tests.hook.drivers import Canaries, Connect, Started, fresh
+from tests.hook.resolver import FakeResolver
 from tests.parts import cube as cubes
 from tests.parts import web
 from tests.parts.cube import Cube, LoadError
-from tests.parts.services import snowflake
+from tests.parts.services import Reply, snowflake
 from tests.parts.services import until as true
 from tests.parts.services.snowflake import Code, Snowflake
 
@@ -66,42 +65,29 @@ def environment(service: Snowflake, canaries: Canaries) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def running(
     service: Snowflake, resolver: FakeResolver, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, Cube]]:
+) -> Iterator[Started]:
     """Return a Cube for each way to configure it, started when it is wanted."""
+
+    def start(configuration: str) -> AbstractContextManager[Cube]:
+        folder = tmp_path_factory.mktemp("cube")
+        files = [] if configuration == "no configuration" else [configuration]
+        project = drivers.project(folder / "project", DOCUMENTED, *files)
+        env = environment | (cubes.PYTHON_ENVIRONMENT if configuration == "cube.py" else {})
+        redirect = {f"{service.host}:443": service.port}
+        return drivers.cube(project, resolver, folder, env, redirect, service.certificate.ca)
+
     with ExitStack() as stack:
-
-        class Started(dict[str, Cube]):
-            def __missing__(self, name: str) -> Cube:
-                folder = tmp_path_factory.mktemp("cube")
-                files = [] if name == "no configuration" else [name]
-                project = drivers.project(folder / "project", DOCUMENTED, *files)
-                env = environment | (cubes.PYTHON_ENVIRONMENT if name == "cube.py" else {})
-                redirect = {f"{service.host}:443": service.port}
-                started = drivers.cube(project, resolver, folder, env, redirect, service.certificate.ca)
-                return self.setdefault(name, stack.enter_context(started))
-
-        yield Started()
+        yield Started(stack, start)
 
 
 @pytest.fixture
-def cube(running: dict[str, Cube]) -> Cube:
+def cube(running: Started) -> Cube:
     return running["cube.js"]
 
 
-Sign = Any
-
-
 @pytest.fixture
-def connect(service: Snowflake, resolver: FakeResolver, canaries: Canaries) -> Sign:
-    """Return a function that gives a person a new token, which Snowflake accepts, and returns it."""
-
-    def sign_in(username: str, **more: Any) -> str:
-        token = canaries.make()
-        service.knows(token, username)
-        resolver.set(username, snowflake=active(token, **more))
-        return token
-
-    return sign_in
+def connect(service: Snowflake, resolver: FakeResolver, canaries: Canaries) -> Connect:
+    return drivers.connecting(service, resolver, canaries, "snowflake")
 
 
 def cached(cube: Cube, username: str) -> dict[str, Any]:
@@ -111,7 +97,7 @@ def cached(cube: Cube, username: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("configuration", ["cube.js", "cube.py", "no configuration"])
 def test_everybody_shows_their_own_token_and_the_unconnected_the_service_accounts_password(
-    running: dict[str, Cube], service: Snowflake, connect: Sign, configuration: str
+    running: Started, service: Snowflake, connect: Connect, configuration: str
 ) -> None:
     cube = running[configuration]
     alice, bob = fresh("alice"), fresh("bob")
@@ -124,7 +110,7 @@ def test_everybody_shows_their_own_token_and_the_unconnected_the_service_account
 
 
 def test_a_rotation_opens_a_session_with_the_new_token_and_closes_the_old_one(
-    cube: Cube, service: Snowflake, connect: Sign
+    cube: Cube, service: Snowflake, connect: Connect
 ) -> None:
     alice = fresh("alice")
     first = connect(alice)
@@ -138,7 +124,7 @@ def test_a_rotation_opens_a_session_with_the_new_token_and_closes_the_old_one(
     assert cached(cube, alice) == before
 
 
-def test_a_revocation_closes_the_session(cube: Cube, service: Snowflake, resolver: FakeResolver, connect: Sign) -> None:
+def test_a_revocation_closes_the_session(cube: Cube, service: Snowflake, resolver: FakeResolver, connect: Connect) -> None:
     alice = fresh("alice")
     connect(alice)
     assert cube.whoami(alice) == alice
@@ -149,7 +135,7 @@ def test_a_revocation_closes_the_session(cube: Cube, service: Snowflake, resolve
 
 @pytest.mark.parametrize("refusal", [snowflake.EXPIRED, snowflake.INVALID, snowflake.KEY], ids=lambda code: code[0])
 def test_a_token_refused_before_its_time_is_refreshed_once_and_the_read_asked_again(
-    cube: Cube, service: Snowflake, resolver: FakeResolver, connect: Sign, refusal: Code
+    cube: Cube, service: Snowflake, resolver: FakeResolver, connect: Connect, refusal: Code
 ) -> None:
     alice = fresh("alice")
     first = connect(alice)
@@ -163,7 +149,7 @@ def test_a_token_refused_before_its_time_is_refreshed_once_and_the_read_asked_ag
 
 
 def test_a_refused_token_without_a_newer_one_is_no_storm_of_log_ins(
-    cube: Cube, service: Snowflake, resolver: FakeResolver, connect: Sign
+    cube: Cube, service: Snowflake, resolver: FakeResolver, connect: Connect
 ) -> None:
     alice = fresh("alice")
     first = connect(alice)
@@ -188,7 +174,7 @@ def test_a_refused_token_without_a_newer_one_is_no_storm_of_log_ins(
     ids=lambda code: code and code[0],
 )
 def test_a_session_that_snowflake_ended_is_opened_anew_and_the_read_asked_again(
-    cube: Cube, service: Snowflake, resolver: FakeResolver, connect: Sign, end: Code, renewal: Code | None
+    cube: Cube, service: Snowflake, resolver: FakeResolver, connect: Connect, end: Code, renewal: Code | None
 ) -> None:
     alice = fresh("alice")
     connect(alice)
@@ -198,7 +184,7 @@ def test_a_session_that_snowflake_ended_is_opened_anew_and_the_read_asked_again(
     assert resolver.asked("invalidate", alice) == 0
 
 
-def test_a_session_whose_token_ended_is_renewed_by_the_driver(cube: Cube, service: Snowflake, connect: Sign) -> None:
+def test_a_session_whose_token_ended_is_renewed_by_the_driver(cube: Cube, service: Snowflake, connect: Connect) -> None:
     alice = fresh("alice")
     connect(alice)
     assert cube.whoami(alice) == alice
@@ -210,7 +196,7 @@ def test_a_session_whose_token_ended_is_renewed_by_the_driver(cube: Cube, servic
 
 
 def test_a_refused_role_has_its_own_reason_and_forces_no_refresh(
-    cube: Cube, service: Snowflake, resolver: FakeResolver, connect: Sign
+    cube: Cube, service: Snowflake, resolver: FakeResolver, connect: Connect
 ) -> None:
     alice = fresh("alice")
     token = connect(alice)
@@ -220,9 +206,21 @@ def test_a_refused_role_has_its_own_reason_and_forces_no_refresh(
     assert resolver.asked("invalidate", alice) == 0
 
 
+def test_a_log_in_that_breaks_is_no_refusal_and_gives_nothing_away(
+    cube: Cube, service: Snowflake, resolver: FakeResolver, connect: Connect, canaries: Canaries
+) -> None:
+    """The client's error holds the whole request, with the token in it."""
+    alice = fresh("alice")
+    service.refuses(connect(alice), Reply(400, {"message": "what is this"}))
+    with pytest.raises(LoadError, match="Request to Snowflake failed") as failure:
+        cube.whoami(alice)
+    assert canaries.found_in(str(failure.value)) == []
+    assert resolver.asked("invalidate", alice) == 0
+
+
 @pytest.mark.parametrize("failure", [snowflake.NO_TABLE, snowflake.NO_PRIVILEGE], ids=lambda code: code[0])
 def test_a_statement_that_fails_is_no_refused_log_in(
-    cube: Cube, service: Snowflake, resolver: FakeResolver, connect: Sign, failure: Code
+    cube: Cube, service: Snowflake, resolver: FakeResolver, connect: Connect, failure: Code
 ) -> None:
     alice = fresh("alice")
     connect(alice)
@@ -235,7 +233,7 @@ def test_a_statement_that_fails_is_no_refused_log_in(
 
 
 def test_a_session_that_cannot_be_closed_ends_nobody_but_itself(
-    cube: Cube, service: Snowflake, resolver: FakeResolver, connect: Sign
+    cube: Cube, service: Snowflake, resolver: FakeResolver, connect: Connect
 ) -> None:
     """The driver's own release() leaves the failure to Node.js, which ends the process for it."""
     alice = fresh("alice")
@@ -252,12 +250,18 @@ def test_a_session_that_cannot_be_closed_ends_nobody_but_itself(
 
 
 def test_no_secret_is_in_anything_that_cube_wrote_or_answered(
-    running: dict[str, Cube], service: Snowflake, canaries: Canaries, environment: dict[str, str]
+    running: Started, service: Snowflake, resolver: FakeResolver, canaries: Canaries, connect: Connect
 ) -> None:
     """The last test of the module: at level trace, after everything above."""
-    for cube in running.values():
-        said = cube.said()
-        assert "Load Request Success" in said
-        assert canaries.found_in(said) == []
-        assert [token for token in service.said if token in said] == []
-    assert json.dumps([each.about for each in service.log_ins]).count("canary") == 0
+    alice = fresh("alice")
+    token = connect(alice)
+    assert running["cube.js"].whoami(alice) == alice
+    answers = drivers.told(running["cube.js"], alice)
+    service.refuses(token, snowflake.INVALID)
+    service.end_sessions(alice, snowflake.SESSION_GONE)
+    with pytest.raises(LoadError) as refusal:
+        running["cube.js"].whoami(alice)
+    for text in (answers, str(refusal.value), *(cube.said() for cube in running.values())):
+        assert canaries.found_in(text) == []
+        assert [session for session in service.said if session in text] == []
+    assert all("Load Request Success" in cube.said() for cube in running.values())

@@ -34,9 +34,10 @@ def issued(folder: Path, *names: str) -> Certificate:
     """Write the same from an authority of its own (ca.crt): snowflake-sdk waits for ever before a self-made certificate."""
     folder.mkdir(parents=True, exist_ok=True)
     authority, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "an authority of the tests")])
+    name = f"an authority of the tests {x509.random_serial_number():x}"[:64]  # two of one name would be taken for each other
+    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     made = Certificate(cert=folder / "tls.crt", key=folder / "tls.key", ca=folder / "ca.crt")
-    root = _signed(["an authority of the tests"], authority, by=(issuer, authority), ca=True)
+    root = _signed([name], authority, by=(issuer, authority), ca=True)
     made.ca.write_bytes(root.public_bytes(serialization.Encoding.PEM))
     _write(made, _signed(names, key, by=(issuer, authority), ca=False), key)
     return made

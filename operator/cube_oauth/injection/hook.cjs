@@ -816,14 +816,15 @@ const SIGNS_BY_TYPE = {
 const ROLE_REFUSED = '390317'; // Snowflake: the role that was asked for is not one that the token's scope allows
 
 /** @param {any} error @param {string} [type] of the driver; with a driver that was made elsewhere every sign counts */
-const isRefusal = (error, type) => hasRefusedCode(error, type)
-  || causes(error).some((each) => signsOf(type).some(({ texts = [] }) => texts.some((text) => text.test(String(each.message ?? each)))));
+const isRefusal = (error, type) => isCertainRefusal(error, type) || shows(error, { texts: SIGNS.texts });
 
-/** Whether a code says so, which no statement can say by chance. @param {any} error @param {string} [type] */
-const hasRefusedCode = (error, type) => causes(error).some((each) => signsOf(type).some(({ codes = [] }) => (
-  [each.code, each.status, each.statusCode].some((code) => codes.includes(code)))));
+/** Whether a code or a driver's own words say so; the words that count for any driver may also be part of a statement. @param {any} error @param {string} [type] */
+const isCertainRefusal = (error, type) => shows(error, { codes: SIGNS.codes }) || (type ? [SIGNS_BY_TYPE[type] ?? {}] : Object.values(SIGNS_BY_TYPE))
+  .some((signs) => shows(error, signs));
 
-const signsOf = (/** @type {string | undefined} */ type) => [SIGNS, ...(type ? [SIGNS_BY_TYPE[type] ?? {}] : Object.values(SIGNS_BY_TYPE))];
+/** @param {any} error @param {Signs} signs */
+const shows = (error, { codes = [], texts = [] }) => causes(error).some((each) => (
+  [each.code, each.status, each.statusCode].some((code) => codes.includes(code)) || texts.some((text) => text.test(String(each.message ?? each)))));
 
 /** Whether the service closed the connection, which says nothing about the token. @param {any} error @param {string} [type] */
 const hasEnded = (error, type) => causes(error).some(({ code }) => SIGNS_BY_TYPE[type ?? '']?.ended?.includes(code));
@@ -1057,7 +1058,7 @@ class LiveDriver {
           if (attempt < TRIES && await this.#rotated(opened)) continue;
           if (!forced && await this.#forced(opened)) { forced = true; continue; }
           if (error !== opened.refusal) {
-            if (hasRefusedCode(error, opened.plan.config?.type)) this.#remember(opened, error);
+            if (isCertainRefusal(error, opened.plan.config?.type)) this.#remember(opened, error);
             throw error;
           }
           const late = opened.stillAnswered(call.running, error);
@@ -1202,7 +1203,7 @@ function keepsBusy(opened, result) {
 }
 
 /**
- * @typedef {{config: any, print: string | null, credentials: Credentials, lookedAt: Set<string>, presents: string | undefined}}
+ * @typedef {{config: any, print: string | null, credentials: Credentials, lookedAt: Set<string>, presents: string | undefined, written?: string}}
  *   Plan what driverFactory wants: its result, whose credentials it looked at, whose token the driver presents
  */
 
@@ -1223,15 +1224,15 @@ function makerOf(core, resolveDriver, context, options, log) {
       const written = active.find((name) => text?.includes(/** @type {string} */ (tokenOf(credentials, name))));
       const denying = written ? undefined : denyingSource(credentials, lookedAt, context.dataSource);
       if (denying) throw new CredentialError('Denied', deniedSentence(identity, denying, credentials.sources[denying]));
-      return { config: written ? withoutRole(config) : config, print: text && digest(text), credentials, lookedAt, presents: written ?? active[0] };
+      return { config: written ? withoutRole(config) : config, print: text && digest(text), credentials, lookedAt, presents: written ?? active[0], written };
     },
     /** @param {Plan} plan */
     async open(plan) {
       const given = { ...context, [CREDENTIALS]: plan.credentials, [FACTORY_RESULT]: plan.config };
       const driver = await resolveDriver.call(core, given, options).catch((/** @type {any} */ error) => { throw redacted(error, plan.credentials); });
       driver.setLogger?.(core.logger);
-      if (plan.presents && ignoresToken(driver)) {
-        log.decided('TokenIgnored', { username: identity.caller.username, dataSource: plan.presents });
+      if (plan.written && ignoresToken(driver)) {
+        log.decided('TokenIgnored', { username: identity.caller.username, dataSource: plan.written });
         throw new CredentialError('TokenIgnored', `Databricks' driver ignores the token of ${identity.caller.username} (TokenIgnored): it has an OAuth client of its own. Remove oauthClientId and oauthClientSecret from driver_factory, and CUBEJS_DB_DATABRICKS_OAUTH_CLIENT_ID and _SECRET from the environment; the service account then needs CUBEJS_DB_DATABRICKS_TOKEN.`);
       }
       return new Opened(driver, plan);

@@ -129,7 +129,7 @@ class Service:
 
 def columns(statement: str) -> list[str]:
     """Return the names that Cube gave to what it asks for; none for a statement of the driver's own."""
-    return list(dict.fromkeys(re.findall(r"\bwhoami__\w+", re.split(r"\sFROM\b", statement, maxsplit=1)[0])))
+    return list(dict.fromkeys(re.findall(r"\b[a-z]+__[a-z_]+\b", re.split(r"\sFROM\b", statement, maxsplit=1)[0])))
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

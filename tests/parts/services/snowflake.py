@@ -100,7 +100,7 @@ class Snowflake(Service):
         if not refusal and role and role not in self.roles.get(who, {role}):
             refusal = (ROLE[0], ROLE[1].format(role=role))
         if refusal:
-            return _failure(refusal)
+            return refusal if isinstance(refusal, Reply) else _failure(refusal)
         return _success(self._tokens(Session(who)) | {"sessionId": len(self._by_token), "parameters": []})
 
     def _tokens(self, session: Session) -> dict[str, Any]:
