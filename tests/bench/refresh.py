@@ -74,7 +74,7 @@ def _rate_of(controller: Running, due: int) -> float:
             begun = now, done
         if begun and done >= due * 0.95:
             return (done - begun[1]) / (now - begun[0])
-        time.sleep(1)  # each look costs the controller some milliseconds
+        time.sleep(2)  # each look costs the controller some milliseconds
     raise RuntimeError("the controller did not refresh what was due")
 
 

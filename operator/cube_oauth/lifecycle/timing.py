@@ -23,6 +23,10 @@ SHORTEST = timedelta(seconds=2)
 KEEP_ALIVE_PERCENT = 80
 """A refresh token is redeemed after this share of its own lifetime, used or not, so that it does not lapse."""
 
+KEEP_ALIVE_SHORTEST = timedelta(seconds=30)
+"""A refresh token that is said to last no longer than this, or to have ended, is not kept alive: each renewal would ask for the
+next at once. Some providers say its end once, and take it for longer."""
+
 KEEP_ALIVE_UNKNOWN = timedelta(days=1)
 """How often that is done when the provider does not say the refresh token's lifetime; many lapse unused."""
 
@@ -49,9 +53,11 @@ def refresh_at(record: TokenRecord, percent: int, uid: str) -> datetime:
 
 
 def keep_alive_at(record: TokenRecord, uid: str) -> datetime | None:
-    """When to redeem the refresh token before it lapses itself; None when the provider does not say when it does."""
+    """When to redeem the refresh token before it lapses itself; None when the provider does not say, or says nonsense."""
     ends = record.refresh_token_expires_at
-    return share(record.issued_at, max(ends, record.issued_at), KEEP_ALIVE_PERCENT, uid, record.revision) if ends else None
+    if ends is None or ends - record.issued_at <= KEEP_ALIVE_SHORTEST:
+        return None
+    return share(record.issued_at, ends, KEEP_ALIVE_PERCENT, uid, record.revision)
 
 
 def idle(record: TokenRecord, refresh: Refresh, last_used: datetime | None, now: datetime) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -142,8 +143,12 @@ class Transport:
             self._session = None
 
     def permits(self, url: str) -> bool:
-        """Whether ``url`` is absolute and has a permitted scheme."""
-        return url.lower().startswith(self._schemes)
+        """Whether ``url`` is absolute, has a permitted scheme, and a host and a port that can be."""
+        try:
+            parts = urlsplit(url)
+            return url.lower().startswith(self._schemes) and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            return False
 
     async def post(self, url: str, body: str, headers: Mapping[str, str], within: timedelta | None = None) -> HTTPAnswer:
         """POST a form once; aiohttp repeats a POST never. Raises ProviderError when there is no answer.

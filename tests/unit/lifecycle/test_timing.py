@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from cube_oauth.lifecycle.decide import DropAccessToken, Refresh, Wait, decide, state_of
 from cube_oauth.lifecycle.publish import SIGN_IN_ENDING, refreshed, status
 from cube_oauth.lifecycle.reasons import Reason
-from cube_oauth.lifecycle.timing import SHORTEST, keep_alive_at, next_refresh, warning
+from cube_oauth.lifecycle.timing import KEEP_ALIVE_SHORTEST, SHORTEST, keep_alive_at, next_refresh, warning
 from cube_oauth.resources.meta import rfc3339
 from cube_oauth.resources.oauthapp import Refresh as Rule
 from cube_oauth.resources.usercredential import State
@@ -118,9 +118,16 @@ def test_whatever_ends_first_is_refreshed_before_it_ends_and_not_at_once(refresh
     record = token(age=0 * SECOND, lifetime=timedelta(seconds=access_seconds), refresh_token_expires_at=ends).record
     rule = Rule(only_while_used_seconds=600 if idle else None)
     due = next_refresh(record, rule, None, "uid-1", NOW)
-    assert due <= max(ends, NOW)
-    assert due >= NOW + min(SHORTEST, ends - NOW, record.expires_at - NOW)
+    assert due <= ends or ends <= NOW + KEEP_ALIVE_SHORTEST
+    assert due >= NOW + min(SHORTEST, record.expires_at - NOW)
     assert keep_alive_at(record, "uid-1") == keep_alive_at(record, "uid-1")
+
+
+@pytest.mark.parametrize("said", [-DAY, 0 * SECOND, 1 * SECOND, 20 * SECOND])
+def test_a_refresh_token_that_outlives_the_end_that_was_said_makes_no_storm(said):
+    """The provider said its end at the sign-in, and takes it still: each refresh would be due at once."""
+    record = token(age=0 * SECOND, refresh_token_expires_at=NOW + said, refresh_token_rolls=False).record
+    assert next_refresh(record, Rule(), None, "uid-1", NOW) > NOW + 30 * MINUTE
 
 
 # ---- announcing the end

@@ -135,6 +135,8 @@ BAD_ENDPOINTS = {
     "an authorization endpoint that is missing": {"authorization_endpoint": None},
     "a token endpoint of another scheme": {"token_endpoint": "ftp://h.example/t"},
     "a token endpoint that is a number": {"token_endpoint": 5},
+    "a token endpoint at a port that cannot be": {"token_endpoint": "https://h.example:99999/t"},
+    "a token endpoint without a host": {"token_endpoint": "https:///t"},
     "a key set of another scheme": {"jwks_uri": "file:///etc/passwd"},
     "a revocation endpoint that is relative": {"revocation_endpoint": "/r"},
 }
