@@ -66,7 +66,7 @@ def _everything(world: World, table: Table) -> None:
             trials.killed_at_each_await(world, table, "first refresh, connecting")
         trials.paused_at_each_await(world, table)
     with step("paused where no check helps"):
-        trials.paused_after_the_check(world, table, 5)
+        trials.paused_after_the_check(world, table, 3)
     with step("two that both believe they lead, and whose clocks differ"):
         for ahead in (120, -120):
             trials.contended(world, table, 3, ahead)
