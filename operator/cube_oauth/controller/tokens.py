@@ -10,13 +10,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cube_oauth.controller.queue import full_jitter
-from cube_oauth.kube.api import METADATA_ONLY, SECRETS, Api, KubeError
+from cube_oauth.kube.api import SECRETS, Api, KubeError
 from cube_oauth.kube.watch import Mirror, version_of
 from cube_oauth.resources.names import KIND_LABEL, token_secret_name
 from cube_oauth.resources.secrets import TokenSecret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from cube_oauth.kube.api import Object
 
 log = logging.getLogger(__name__)
 
@@ -51,10 +53,10 @@ class TokenStore:
         """Create, or replace the version that ``token`` names. KubeError with ``conflict`` when somebody else wrote."""
         body = token.to_kubernetes(self._namespace)
         if token.resource_version:
-            answer = await self._api.replace(SECRETS, body, accept=METADATA_ONLY)
+            answer = await self._api.replace(SECRETS, body)
         else:
-            answer = await self._api.create(SECRETS, body, self._namespace, accept=METADATA_ONLY)
-        return self._put(replace(token, resource_version=answer["metadata"]["resourceVersion"]), version_of(answer))
+            answer = await self._api.create(SECRETS, body, self._namespace)
+        return self._put(answer)
 
     async def reread(self, credential_uid: str) -> TokenSecret | None:
         """What the API server has now, past the copy."""
@@ -63,12 +65,13 @@ class TokenStore:
         if found is None:
             self.mirror.discard((self._namespace, name))
             return None
-        return self._put(TokenSecret.from_kubernetes(found), version_of(found))
+        return self._put(found)
 
-    def _put(self, token: TokenSecret, version: int) -> TokenSecret:
+    def _put(self, answer: Object) -> TokenSecret:
+        token = TokenSecret.from_kubernetes(answer)
         self._writing = True
         try:
-            self.mirror.take((self._namespace, token.name), token, version)
+            self.mirror.take((self._namespace, token.name), token, version_of(answer))
         finally:
             self._writing = False
         return token

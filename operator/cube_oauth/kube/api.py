@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 Object = dict[str, Any]
 
-METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
-"""Asks for an answer without the object (Kubernetes, "API concepts"): whoever wrote it knows the rest."""
-
 REQUEST_TIMEOUT = 15.0
 """Seconds for one request that is no watch: a hung API server must not hold up a shutdown."""
 
@@ -117,16 +114,14 @@ class Api:
         """The list object (``items``, ``metadata.resourceVersion``); ``labelSelector=…`` and the like as keywords."""
         return await self.request("GET", resource.path(namespace), query=query)
 
-    async def create(
-        self, resource: Resource, body: Object, namespace: str | None = None, *, accept: str = "application/json"
-    ) -> Object:
+    async def create(self, resource: Resource, body: Object, namespace: str | None = None) -> Object:
         """Create; a KubeError with ``conflict`` when the name is taken."""
-        return await self.request("POST", resource.path(namespace), body=body, accept=accept)
+        return await self.request("POST", resource.path(namespace), body=body)
 
-    async def replace(self, resource: Resource, body: Object, *, accept: str = "application/json") -> Object:
+    async def replace(self, resource: Resource, body: Object) -> Object:
         """Update the whole object: compare-and-swap by its ``metadata.resourceVersion``."""
         meta = body["metadata"]
-        return await self.request("PUT", resource.path(meta.get("namespace"), meta["name"]), body=body, accept=accept)
+        return await self.request("PUT", resource.path(meta.get("namespace"), meta["name"]), body=body)
 
     async def apply(self, resource: Resource, body: Object, *, field_manager: str, subresource: str | None = None) -> Object:
         """Server-side apply, forced: these fields are ours (Kubernetes, "Server-Side Apply")."""
@@ -191,14 +186,13 @@ class Api:
         query: dict[str, str] | None = None,
         body: Object | None = None,
         content_type: str = "application/json",
-        accept: str = "application/json",
         request_timeout: float = REQUEST_TIMEOUT,
     ) -> Object:
         """One request; the answer's JSON. Raises KubeError."""
         what = f"{method} {path}"
         try:
             async with asyncio.timeout(request_timeout):
-                response = await self._send(method, path, query, body, content_type, request_timeout, accept)
+                response = await self._send(method, path, query, body, content_type, request_timeout)
                 try:
                     raw = await response.read()
                 finally:
@@ -236,13 +230,12 @@ class Api:
         body: Object | None,
         content_type: str,
         total: float | None,
-        accept: str = "application/json",
     ) -> aiohttp.ClientResponse:
         url = path + (f"?{urlencode(query)}" if query else "")
         serialized = await self.client.param_serialize(
             method,
             url,
-            header_params={"Accept": accept, "Content-Type": content_type},
+            header_params={"Accept": "application/json", "Content-Type": content_type},
             auth_settings=["BearerToken"],
         )
         answer = await self.client.rest_client.request(

@@ -49,23 +49,16 @@ def reference(meta: ObjectMeta) -> Reference:
     return Reference(namespace=meta.namespace, name=meta.name, uid=meta.uid)
 
 
-def _whole(moment: datetime) -> datetime:
-    """As it is stored, so that what was written and what is read are the same."""
-    return moment.replace(microsecond=0)
-
-
-def _term(issued: Issued, default_seconds: int) -> dict[str, datetime]:
-    """When the access token began and ends."""
+def _lifetime(issued: Issued, default_seconds: int) -> timedelta:
     lifetime = issued.expires_in or timedelta(seconds=default_seconds)
-    ends = issued.issued_at + min(max(lifetime, timedelta(seconds=1)), LONGEST_LIFETIME)
-    return {"issued_at": _whole(issued.issued_at), "expires_at": _whole(ends)}
+    return min(max(lifetime, timedelta(seconds=1)), LONGEST_LIFETIME)
 
 
 def _said_end(issued: Issued) -> datetime | None:
     """When the refresh token ends, as this answer says it."""
     if issued.refresh_token_expires_in is None:
         return None
-    return _whole(issued.issued_at + min(issued.refresh_token_expires_in, LONGEST_LIFETIME * 10))
+    return issued.issued_at + min(issued.refresh_token_expires_in, LONGEST_LIFETIME * 10)
 
 
 def _refresh_end(record: TokenRecord, issued: Issued) -> tuple[datetime | None, bool | None]:
@@ -104,13 +97,14 @@ def granted(
         client_authentication=client_authentication,
         client_secret=app.spec.client_secret_ref,
         grant=grant,
-        signed_in_at=_whole(issued.issued_at),
+        signed_in_at=issued.issued_at,
         account=issued.account,
         session=issued.session,
         revision=(old.record.revision if old else 0) + 1,
         subject=issued.subject,
         scopes=issued.scopes,
-        **_term(issued, app.spec.default_token_lifetime_seconds),
+        issued_at=issued.issued_at,
+        expires_at=issued.issued_at + _lifetime(issued, app.spec.default_token_lifetime_seconds),
         refresh_token_expires_at=_said_end(issued),
     )
     return TokenSecret(record, None, issued.access_token, issued.refresh_token, old.resource_version if old else None)
@@ -147,7 +141,8 @@ def refreshed(token: TokenSecret, issued: Issued, default_seconds: int, for_reje
             "revision": token.record.revision + 1,
             "subject": issued.subject or token.record.subject,
             "scopes": issued.scopes or token.record.scopes,
-            **_term(issued, default_seconds),
+            "issued_at": issued.issued_at,
+            "expires_at": issued.issued_at + _lifetime(issued, default_seconds),
             "refresh_token_expires_at": ends,
             "refresh_token_rolls": rolls,
             "refreshed_for_rejection": for_rejection,

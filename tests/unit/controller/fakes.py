@@ -38,10 +38,10 @@ class FakeApi:
         under = f"{resource.path(namespace)}/"
         return {"items": [copy.deepcopy(item) for path, item in self.objects.items() if path.startswith(under)]}
 
-    async def create(self, resource, body, namespace=None, *, accept=None):
+    async def create(self, resource, body, namespace=None):
         return self._write(resource.path(namespace, body["metadata"]["name"]), body, "POST")
 
-    async def replace(self, resource, body, *, accept=None):
+    async def replace(self, resource, body):
         meta = body["metadata"]
         return self._write(resource.path(meta["namespace"], meta["name"]), body, "PUT")
 
