@@ -7,9 +7,16 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from tests.cluster import debian
 
 PACKAGES: Mapping[str, str] = {"libfaketime": ""}
+
+needed = pytest.mark.skipif(
+    debian.reason_against(PACKAGES) is not None, reason=f"a clock cannot be turned: {debian.reason_against(PACKAGES)}"
+)
+"""Marks a test that turns clocks."""
 
 
 class WrongClock:

@@ -10,13 +10,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from cube_oauth.resources.names import RESOLVER_AUDIENCE
+from tests.control_plane import clocks
 from tests.control_plane.clocks import WrongClock
 from tests.control_plane.harness import ROOT, condition, eventually
 from tests.parts import web
 from tests.parts.certificates import self_made
 from tests.parts.processes import Process, free_port
 
-pytestmark = pytest.mark.control_plane
+pytestmark = [pytest.mark.control_plane, clocks.needed]
 WRONG = timedelta(minutes=2)
 RIGHT = timedelta(0)
 

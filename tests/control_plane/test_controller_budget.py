@@ -67,7 +67,7 @@ def test_a_restart_and_an_outage_with_everybody_due_stay_within_the_budget_at_th
     provider.control.reset_stats()
     provider.control.fail(10_000, status=503)
     everybody.start()
-    eventually(lambda: provider.control.stats()["injected"] >= 4, say=everybody.tell)
+    eventually(lambda: provider.control.stats()["injected"] >= 3, say=everybody.tell)
     during = len(provider.control.arrivals())
     provider.control.heal()
     eventually(lambda: everybody_is_newer_than(everybody, 2), say=everybody.tell)

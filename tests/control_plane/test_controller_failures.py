@@ -62,6 +62,11 @@ def test_a_sign_in_that_the_provider_ended_serves_until_its_end_and_is_then_revo
     provider.control.revoke(username="alice")
     eventually(lambda: provider.control.stats()["refused"].get("invalid_grant"), say=installation.tell)
     assert installation.status("alice")["state"] == "Active"
+
+    def told():
+        return [event["note"] for event in installation.events() if event["reason"] == "Revoked"]
+
+    assert eventually(told, say=installation.tell)[0].startswith("Connected until")  # while it still serves
     installation.until("alice", "trino", lambda status: status["state"] == "Revoked")
     assert condition(installation.look("alice"), "Active")["reason"] == "Revoked"
     eventually(lambda: installation.plain("alice") == (None, None), say=installation.tell)

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from tests.control_plane import clocks
 from tests.control_plane.clocks import WrongClock
 from tests.control_plane.harness import APPS, CLIENTS, CREDENTIALS, SECRETS, condition, eventually
 from tests.parts.processes import free_port
@@ -162,6 +163,7 @@ def attempts(controller, app, reason):
     return len([line for line in lines if line["reason"] == reason])
 
 
+@clocks.needed
 def test_a_revocation_is_retried_for_days_until_it_is_taken_and_given_up_after_seven(
     installation, provider, provider_certificate, tmp_path
 ):
