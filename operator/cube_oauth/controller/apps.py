@@ -30,6 +30,7 @@ from cube_oauth.providers import (
     needs_discovery,
     resolve_app,
 )
+from cube_oauth.providers.errors import INVALID_CLIENT
 from cube_oauth.resources.meta import Condition, settle
 from cube_oauth.resources.oauthapp import ClientAuthentication, OAuthApp, OAuthAppStatus, SecretKeyReference
 
@@ -144,6 +145,8 @@ class Apps:
         self._changed = changed
         self._findings: dict[Key, Finding] = {}
         self._refusals: dict[Key, Refusal] = {}
+        self._accepted: dict[Key, str] = {}
+        """The fingerprints of those whose last answer was no refusal."""
         self._locks: dict[Key, asyncio.Lock] = {}
         self._told: dict[Key, tuple[Problem | None, str]] = {}
         self._troubles: dict[Key, tuple[int, Problem]] = {}
@@ -267,8 +270,19 @@ class Apps:
         self._refusals[key] = Refusal(Problem(error.reason, error.message), finding.fingerprint, failures, retry_at)
         self._schedule(key, None)
 
+    def blames_one(self, key: Key, error: ProviderError) -> bool:
+        """Whether a refusal is about one credential: the provider has just accepted another, from the client as it is now.
+
+        A second refusal in a row is the app's.
+        """
+        fingerprint, finding = self._accepted.pop(key, None), self._findings.get(key)
+        same = finding is not None and finding.fingerprint == fingerprint
+        return same and error.reason != INVALID_CLIENT.word
+
     def accepted(self, key: Key) -> None:
         """The provider accepted the client."""
+        if finding := self._findings.get(key):
+            self._accepted[key] = finding.fingerprint
         if self._refusals.pop(key, None):
             self._schedule(key, None)
             self._changed(key)
@@ -313,6 +327,7 @@ class Apps:
         """Look at one app, write its status if it differs; when to look again."""
         app = self._inventory.apps.get(key)
         if app is None:
+            self._accepted.pop(key, None)
             for known in (self._findings, self._refusals, self._locks, self._told, self._troubles, self._tried, self._accounts):
                 known.pop(key, None)
             return None

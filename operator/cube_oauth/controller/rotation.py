@@ -219,7 +219,7 @@ class Rotation:
         """The warehouse gave no token of its own. Whoever's fault it is, the sign-in at the provider is as good as before."""
         self._say(observed, problem.reason)
         if problem.kind is Kind.APP:
-            self._apps.refused(app_key(observed.credential), problem)
+            self._refused(observed, problem)
             return
         now, token = self._clock.now(), observed.token
         self._backoff.failed(key_of(observed.credential.metadata), now)
@@ -269,13 +269,22 @@ class Rotation:
             return
         self._say(observed, problem.reason)
         if problem.kind is Kind.APP:
-            self._apps.refused(app_key(observed.credential), problem)
+            self._refused(observed, problem)
             return
         self._backoff.failed(key, now)
         if problem.retry_after and observed.token:
             self._backoff.hold(origin(observed.token.record.token_url), now + problem.retry_after)
         if observed.app:  # at the app, once: an outage is nobody's of thousands
             self._events.warning("OAuthApp", observed.app.metadata, problem.reason, problem.message)
+
+    def _refused(self, observed: Observed, problem: ProviderError) -> None:
+        """Say it at the app, which waits; or at the one credential that it is about, so that it does not hold up the others."""
+        app, meta = app_key(observed.credential), observed.credential.metadata
+        if not self._apps.blames_one(app, problem):
+            self._apps.refused(app, problem)
+            return
+        self._backoff.failed(key_of(meta), self._clock.now())
+        self._events.warning("UserCredential", meta, problem.reason, problem.message)
 
     async def _finish(self, observed: Observed, reason: str) -> None:
         """The sign-in is over; its access token serves until it ends. A newer sign-in is left alone."""

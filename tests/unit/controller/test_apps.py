@@ -95,6 +95,32 @@ async def test_failures_that_are_interrupted_by_a_success_are_no_trouble(bench):
     assert "ProviderAvailable" not in await bench.look()
 
 
+SCOPE = ProviderError(Kind.APP, "InvalidScope", "Not granted.")
+
+
+async def test_a_refusal_right_after_an_acceptance_is_about_one_credential_and_a_second_in_a_row_about_the_app(bench):
+    await bench.look()
+    assert not bench.apps.blames_one(KEY, SCOPE)
+    for _ in range(3):
+        bench.apps.accepted(KEY)
+        assert bench.apps.blames_one(KEY, SCOPE)
+    assert not bench.apps.blames_one(KEY, SCOPE)
+
+
+async def test_a_refused_client_is_the_apps_whoever_was_accepted_before(bench):
+    await bench.look()
+    bench.apps.accepted(KEY)
+    assert not bench.apps.blames_one(KEY, WRONG)
+
+
+async def test_an_acceptance_of_the_client_as_it_was_says_nothing_of_it_as_it_is(bench):
+    await bench.look()
+    bench.apps.accepted(KEY)
+    bench.secret("second")
+    await bench.look()
+    assert not bench.apps.blames_one(KEY, SCOPE)
+
+
 async def test_a_refused_client_is_said_at_the_app_and_heals_with_the_secret(bench):
     bench.apps.refused(KEY, WRONG)
     assert (await bench.look())["Ready"] == ("False", "InvalidClient")

@@ -36,12 +36,15 @@ NAMESPACE = "tokens"
 
 class FakeApps:
     def __init__(self):
-        self.refusals, self.problem, self.endpoints = [], None, ENDPOINTS
+        self.refusals, self.problem, self.endpoints, self.serves_others = [], None, ENDPOINTS, False
 
     async def client(self, key):
         if self.problem:
             raise self.problem
         return Client(self.endpoints, ClientCredentials("cube"))
+
+    def blames_one(self, key, error):
+        return self.serves_others
 
     def refused(self, key, error):
         self.refusals.append(error.reason)
@@ -265,6 +268,15 @@ async def test_the_apps_error_is_said_there_and_the_credential_is_left_alone(ben
     assert bench.apps.refusals == ["InvalidClient"]
     assert await bench.refresh_token() == "old-refresh"
     assert (await bench.stored()).record.ended is None
+
+
+async def test_what_the_provider_has_against_one_credential_holds_up_no_other(bench):
+    bench.apps.serves_others = True
+    bench.provider.problem = ProviderError(Kind.APP, "InvalidScope", "not for this one")
+    await bench.refresh()
+    assert bench.apps.refusals == []
+    assert bench.backoff.not_before(("team", "trino-alice")) > START
+    assert ((await bench.stored()).record.ended, await bench.refresh_token()) == (None, "old-refresh")
 
 
 async def test_bad_weather_makes_a_pause(bench):
