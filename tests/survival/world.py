@@ -139,6 +139,8 @@ class World:
         """The refresh token that was redeemed last for each UID, by SHA-256."""
         self._unheard: set[str] = set()
         """Refresh tokens that were redeemed, and the answer was not written."""
+        self._late: dict[str, str] = {}
+        """The same by UID, since the last verdict, where the answer was written after a pause: it may be dead by then."""
         self._reused: set[str] = set()
         self._canaries = set(CLIENTS.values())
         self._known_rings: tuple[Keyring, Keyring] | None = None
@@ -253,6 +255,7 @@ class World:
         kept = {story.token for story in verdict.told if story.refreshed and not story.unheard}
         unheard = {story.token for story in verdict.told if story.unheard and story.token in verdict.spent}
         self._unheard |= unheard - kept
+        self._late = {story.uid: story.token for story in verdict.told if story.unheard and story.refreshed}
         for uid, token in self._tokens().items():
             self._look(uid, token, set(there["live"]), verdict)
         verdict.twice = sorted(set(there["reused"]) - self._reused - self._unheard)
@@ -275,6 +278,7 @@ class World:
             return
         self._lost.add(uid)
         redeemed = stored or self._last.get(uid, "")
+        redeemed = self._late[uid] if self._late.get(uid) in self._unheard else redeemed
         if redeemed in self._unheard:
             verdict.in_window.append(redeemed)
         else:
