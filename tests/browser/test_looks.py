@@ -3,28 +3,19 @@
 The portal and the browser are real; the objects are made up, since a controller would put its own status in their place.
 """
 
-import asyncio
-import dataclasses
-import threading
-from contextlib import contextmanager
 from datetime import timedelta
 from urllib.parse import urlsplit
 
 import pytest
-from aiohttp.test_utils import TestServer
 from playwright.sync_api import expect
 
-from cube_oauth.kube.api import CONFIG_MAPS, OAUTH_APPS, USER_CREDENTIALS
-from cube_oauth.portal.cluster import Cluster
-from cube_oauth.portal.portal import Portal, utc_now
-from cube_oauth.portal.routes import application
-from cube_oauth.portal.session import SESSION_COOKIE, Session
-from cube_oauth.portal.settings import Admins
-from cube_oauth.portal.visit import Cookies
-from cube_oauth.resources.keyring import Keyring, SealingKey
+from cube_oauth.kube.api import USER_CREDENTIALS
+from cube_oauth.portal.portal import utc_now
+from cube_oauth.portal.session import SESSION_COOKIE
 from tests.browser.accessibility import obstacles
 from tests.browser.people import PHONE, Person, chromium
-from tests.unit.portal.conftest import LOG_IN, FakeApi, LogInProvider, app_of, credential_of, settings_of
+from tests.unit.portal.conftest import credential_of
+from tests.unit.portal.served import running
 
 NOW = utc_now()
 ENDLESS = "Warehouse-of-the-whole-group-with-a-name-that-nobody-can-break-anywhere-and-that-is-80-x"
@@ -72,62 +63,11 @@ BROKEN = {
 }
 
 
-class Place:
-    """One portal in a thread of its own."""
-
-    def __init__(self):
-        self.api, self.cookies, self.key = FakeApi(), Cookies(Keyring.generate), SealingKey.generate()
-        ring = Keyring.generate()
-        self.cookies = Cookies(lambda: ring)
-
-    def furnish(self, settings):
-        cluster = Cluster(self.api, settings.installation)
-        self.api.cluster = cluster
-        for mirror in (*cluster._apps, *cluster._credentials):
-            mirror.synced.set()
-        metadata = {"namespace": "cube-oauth", "name": "cube-oauth-grant-key"}
-        self.api.put(CONFIG_MAPS, {"metadata": metadata, "data": {"ring": self.key.to_json(private=False)}})
-        return Portal(settings, cluster, self.cookies, LogInProvider(LOG_IN))
-
-    async def serve(self, ready, end):
-        from tests.parts.processes import free_port  # noqa: PLC0415
-
-        port = free_port()
-        self.url = f"http://localhost:{port}"
-        settings = dataclasses.replace(settings_of(self.url), admins=Admins(groups=("platform",)))
-        async with TestServer(application(self.furnish(settings)), host="localhost", port=port):
-            ready.set()
-            await asyncio.to_thread(end.wait)
-
-    def app(self, title, number, **more):
-        self.api.put(OAUTH_APPS, app_of(f"app-{number:02}", spec={"displayName": title}, **more))
-
-    def clear(self):
-        for plural, namespace, name in list(self.api.objects):
-            if plural != "configmaps":
-                kind = OAUTH_APPS if plural == "oauthapps" else USER_CREDENTIALS
-                del self.api.objects[plural, namespace, name]
-                self.api._mirror(kind, {"namespace": namespace, "name": name}, None)
-
-    def log_in(self, someone, username, groups=()):
-        value = self.cookies.session.sealed(Session.begin(username, groups, utc_now()))
-        cookie = {"name": SESSION_COOKIE, "value": value, "url": self.url.replace("http", "https"), "secure": True}
-        someone.context.add_cookies([cookie])
-        someone.portal = self.url
-        someone.page.goto(f"{self.url}/")
-
-
-@contextmanager
-def running():
-    place, ready, end = Place(), threading.Event(), threading.Event()
-    thread = threading.Thread(target=lambda: asyncio.run(place.serve(ready, end)))
-    thread.start()
-    try:
-        assert ready.wait(10)
-        yield place
-    finally:
-        end.set()
-        thread.join(20)
+def log_in(place, someone, username, groups=()):
+    cookie = {"name": SESSION_COOKIE, "value": place.session(username, groups)[0], "url": place.url.replace("http", "https")}
+    someone.context.add_cookies([{**cookie, "secure": True}])
+    someone.portal = place.url
+    someone.page.goto(f"{place.url}/")
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +106,7 @@ PEOPLE = ["alice", "a" * 253, "山田太郎@例え.jp", "عبدالله", "alice
 @pytest.mark.parametrize("language", ["en-GB", "de-DE"])
 def test_every_state_at_once_and_thirty_apps(browser, everything, gallery, size, language):
     with Person(browser, size=size, language=language) as someone:
-        everything.log_in(someone, "alice")
+        log_in(everything, someone, "alice")
         assert someone.page.locator("[data-app]").count() > 30
         sound(someone, gallery / f"states-{language[:2]}-{'phone' if size else 'desktop'}.png")
 
@@ -175,7 +115,7 @@ def test_every_state_at_once_and_thirty_apps(browser, everything, gallery, size,
 @pytest.mark.parametrize("username", PEOPLE, ids=range(len(PEOPLE)))
 def test_whoever_somebody_is(browser, everything, gallery, size, username):
     with Person(browser, size=size) as someone:
-        everything.log_in(someone, username, ("platform",))
+        log_in(everything, someone, username, ("platform",))
         sound(someone, gallery / f"person-{PEOPLE.index(username)}-{'phone' if size else 'desktop'}.png", full=False)
         someone.page.goto(f"{everything.url}/connect/analytics/app-13?return_to=x")
         sound(someone, gallery / f"connect-{PEOPLE.index(username)}-{'phone' if size else 'desktop'}.png")
@@ -185,7 +125,7 @@ def test_whoever_somebody_is(browser, everything, gallery, size, username):
 def test_nothing_there(browser, place, gallery, size):
     place.clear()
     with Person(browser, size=size) as someone:
-        place.log_in(someone, "alice", ("platform",))
+        log_in(place, someone, "alice", ("platform",))
         sound(someone, gallery / f"empty-{'phone' if size else 'desktop'}.png")
         someone.page.goto(f"{place.url}/admin/apps")
         sound(someone, gallery / f"empty-admin-{'phone' if size else 'desktop'}.png")
@@ -193,7 +133,7 @@ def test_nothing_there(browser, place, gallery, size):
 
 def test_with_many_apps_those_that_need_the_person_are_named_first(browser, everything):
     with Person(browser, size=PHONE) as someone:
-        everything.log_in(someone, "alice")
+        log_in(everything, someone, "alice")
         named = someone.page.locator(".attention a")
         assert sorted(named.all_inner_texts()) == [
             *("Ends soon", "Expired", "Expired and refused", "Expired long ago", "Revoked", "Withdrawn"),
@@ -208,7 +148,7 @@ def test_administrators_see_every_state_too(browser, everything, gallery, size):
     for name in ("bob", "山田太郎", "x" * 253, "عبدالله"):
         everything.api.put(USER_CREDENTIALS, credential_of(name, "app-13", name=f"p{len(name)}", status=CONNECTED))
     with Person(browser, size=size) as someone:
-        everything.log_in(someone, "paula", ("platform",))
+        log_in(everything, someone, "paula", ("platform",))
         for name, path in {
             "apps": "",
             "endless": "/analytics/app-13",

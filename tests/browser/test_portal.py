@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from tests.browser.accessibility import obstacles
 from tests.browser.people import PHONE
-from tests.browser.world import TENANT, TOKENS
+from tests.browser.world import HOST, TENANT, TOKENS
 
 TRINO, LAKE = f"{TENANT}/trino", f"{TENANT}/lake"
 
@@ -165,7 +165,31 @@ def test_two_tabs_of_one_person(alice):
 def test_going_back_from_the_provider_and_starting_again(alice):
     alice.begin(TRINO)
     alice.page.go_back()
+    expect(alice.page).to_have_url(alice.portal + "/")  # no page between that would lead on again, or ask to send a form again
+    expect(alice.page.get_by_role("heading", name="Connected apps")).to_be_visible()
     alice.connect(TRINO)
+
+
+def test_a_provider_that_is_slow_after_the_consent_is_waited_for(world, alice):
+    """The portal says that it takes a moment; the page shows by itself when it is done."""
+    world.provider.control.delay(1, 6)
+    try:
+        alice.begin(TRINO)
+        alice.consent()
+        expect(alice.page.get_by_role("status")).to_contain_text("The connection is being made")
+        expect(alice.app(TRINO)).to_have_attribute("data-state", "Active", timeout=60_000)
+    finally:
+        world.provider.control.heal()
+
+
+def test_without_cookies_somebody_is_told_so(world, person):
+    someone = person()
+    someone.page.goto(world.url)
+    someone.page.get_by_role("link", name="Log in").click()
+    someone.context.clear_cookies(domain=HOST)
+    someone.sign_in("alice", "let me in")
+    someone.page.wait_for_url(lambda url: url.startswith(world.url))
+    assert someone.refused() == "NoCookies"
 
 
 def test_a_session_that_ends_at_the_provider_is_begun_anew_and_nothing_is_lost(alice):

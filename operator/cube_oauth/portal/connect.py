@@ -157,7 +157,7 @@ async def _finish(request: web.Request, pending: Pending | None) -> str:
     if pending is not None and visit.session is None:
         raise RefusedError("SessionOver", 401)
     if pending is None or not visit.began(pending):
-        raise RefusedError("StateUnknown", 400)
+        raise RefusedError("StateUnknown" if request.cookies else "NoCookies", 400)
     app = _app_of(request, visit.person)
     endpoints = endpoints_of_status(app)
     code = _read(request, app, pending, endpoints)

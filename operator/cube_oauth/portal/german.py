@@ -155,6 +155,10 @@ GERMAN: Mapping[str, str] = {
     "refused.LogInOver.title": "Diese Anmeldung ist vorbei",
     "refused.LogInOver.body": "Sie wurde nicht in diesem Browser begonnen, oder sie wurde schon benutzt, oder es sind mehr als "
     "zehn Minuten vergangen. Melden Sie sich noch einmal an.",
+    "refused.NoCookies.title": "Ihr Browser schickt hier keine Cookies",
+    "refused.NoCookies.body": "Das Portal merkt sich in eigenen Cookies, was Sie begonnen haben, und mit dieser Anfrage kam "
+    "keines. Erlauben Sie Cookies für diese Website, und beginnen Sie noch einmal; oder Sie haben in einem Browser geöffnet, was "
+    "in einem anderen begonnen wurde. Es wurde nichts geändert.",
     "refused.Nameless.title": "Wir können Sie nicht unterscheiden",
     "refused.Nameless.body": "Die Antwort der Anmeldung enthält keinen brauchbaren Benutzernamen ({why}). Sagen Sie Ihrer "
     "Cube-Administration Bescheid.",

@@ -17,7 +17,7 @@ from cube_oauth.portal.refusals import RefusedError
 from cube_oauth.portal.security import headers, sent_by_us
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from cube_oauth.portal.portal import Portal
     from cube_oauth.portal.visit import Visit
@@ -80,9 +80,18 @@ async def _check(request: web.Request, portal: Portal, visit: Visit) -> None:
         return
     if not sent_by_us(request.headers, portal.settings.origin):
         raise RefusedError("ForeignForm", 403)
-    token = request.headers.get(TOKEN_HEADER) or str((await request.post()).get("token", ""))
+    form = await _form(request)
+    token = request.headers.get(TOKEN_HEADER) or str(form.get("token", ""))
     if not visit.person.owns(token):
-        raise RefusedError("ForeignForm", 403)
+        raise RefusedError("ForeignForm" if request.cookies else "NoCookies", 403)
+
+
+async def _form(request: web.Request) -> Mapping[str, object]:
+    """What was posted. Raises RefusedError when it is no form."""
+    try:
+        return await request.post()
+    except ValueError as error:  # such as multipart/form-data without a boundary
+        raise RefusedError("BadRequest", 400) from error
 
 
 def _limit(request: web.Request, portal: Portal, visit: Visit) -> None:

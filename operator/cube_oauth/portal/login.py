@@ -53,7 +53,7 @@ async def callback(request: web.Request) -> web.StreamResponse:
 def _answered(request: web.Request) -> Pending:
     pending = visit_of(request).take(request.query.get("state", ""), "login")
     if pending is None:
-        raise RefusedError("LogInOver", 400, retry=AGAIN)
+        raise RefusedError("LogInOver" if request.cookies else "NoCookies", 400, retry=AGAIN)
     return pending
 
 
@@ -82,13 +82,25 @@ async def logged_out(request: web.Request) -> web.StreamResponse:
 
 
 def session_of(portal: Portal, person: Person, now: datetime) -> Session:
-    """A new session. When somebody's groups do not fit into a cookie, those that nothing names are left out."""
+    """A new session. When somebody's groups do not fit into a cookie, those that nothing names are left out, and then the last."""
     session = Session.begin(person.username, person.groups, now)
     try:
         portal.cookies.session.sealed(session)
     except CookieTooLargeError:
         named = {group for app in portal.cluster.apps() for group in app.spec.access.groups} | set(portal.settings.admins.groups)
-        kept = tuple(group for group in person.groups if group in named)
-        audit.warning("too many groups for a cookie", extra={"username": person.username, "kept": len(kept)})
-        session = session.model_copy(update={"groups": kept})
+        first = set(portal.settings.admins.groups)
+        kept = sorted((group for group in person.groups if group in named), key=lambda group: group not in first)
+        session = _fitting(portal, session.model_copy(update={"groups": tuple(kept)}))
+        audit.warning("too many groups for a cookie", extra={"username": person.username, "kept": len(session.groups)})
     return session
+
+
+def _fitting(portal: Portal, session: Session) -> Session:
+    """With as many of its groups as fit: better than nobody logged in."""
+    while True:
+        try:
+            portal.cookies.session.sealed(session)
+        except CookieTooLargeError:
+            session = session.model_copy(update={"groups": session.groups[:-1]})
+        else:
+            return session

@@ -11,6 +11,8 @@ from cube_oauth.portal.session import SESSION_COOKIE
 from cube_oauth.resources.names import VERSION
 
 TOKEN_HEADER = "X-Form-Token"  # noqa: S105 - a header's name
+NAMESPACE, APP = "[a-z0-9][a-z0-9-]{0,62}", "[a-z0-9][a-z0-9.-]{0,62}"
+"""What stands in addresses (RFC 1123's labels)."""
 _MODELS = (AppList, AppState, Problem, SessionState)
 
 
@@ -28,8 +30,8 @@ def _operation(name: str, summary: str, answers: str | None, **more: Any) -> dic
     }
 
 
-def _in_path(name: str) -> dict[str, Any]:
-    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+def _in_path(name: str, pattern: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string", "pattern": f"^{pattern}$"}}
 
 
 def document(url: str) -> dict[str, Any]:
@@ -42,7 +44,7 @@ def document(url: str) -> dict[str, Any]:
         "description": "From the session.",
     }
     one = {
-        "parameters": [_in_path("namespace"), _in_path("app")],
+        "parameters": [_in_path("namespace", NAMESPACE), _in_path("app", APP)],
         "get": _operation("getApp", "One app, and the person's connection to it.", "AppState"),
         "delete": _operation("disconnect", "End the person's connection; its tokens are revoked.", None, parameters=[token]),
     }

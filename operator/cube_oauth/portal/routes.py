@@ -9,13 +9,14 @@ from aiohttp import web
 from cube_oauth.portal import admin, adminchange, api, connect, live, login
 from cube_oauth.portal.guard import add_headers, guard
 from cube_oauth.portal.oidc import CALLBACK
+from cube_oauth.portal.openapi import APP, NAMESPACE
 from cube_oauth.portal.overview import card, version
 from cube_oauth.portal.portal import PORTAL, portal_of, visit_of
 
 if TYPE_CHECKING:
     from cube_oauth.portal.portal import Portal
 
-_ONE_APP = "{namespace:[a-z0-9][a-z0-9-]{0,62}}/{app:[a-z0-9][a-z0-9.-]{0,62}}"
+_ONE_APP = f"{{namespace:{NAMESPACE}}}/{{app:{APP}}}"
 GLANCE = 4
 """So many apps are seen at a glance; with more, those that need the person are named first."""
 LARGEST_FORM = 16 * 1024

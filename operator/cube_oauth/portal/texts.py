@@ -182,6 +182,9 @@ ENGLISH: Mapping[str, str] = {
     "refused.LogInOver.title": "This log-in is over",
     "refused.LogInOver.body": "It was not begun in this browser, or it was used already, or more than ten minutes went by. "
     "Log in again.",
+    "refused.NoCookies.title": "Your browser sends no cookies here",
+    "refused.NoCookies.body": "The portal remembers what you began in cookies of its own, and none came with this request. Allow "
+    "cookies for this site, and begin again; or you opened in one browser what was begun in another. Nothing was changed.",
     "refused.Nameless.title": "You cannot be told apart",
     "refused.Nameless.body": "The log-in provider's answer holds no usable user name ({why}). Tell whoever runs Cube for you.",
     "refused.NotThroughProxy.title": "This is not the way in",

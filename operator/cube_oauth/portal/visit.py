@@ -113,13 +113,20 @@ class Visit:
         if kept is None and session is not None:
             self.cookies.session.remove(response)
         elif kept is not None and (kept != session or (not self.passive and kept.due(self.now, self.cookies.limits))):
-            self.cookies.session.write(response, kept if self.passive else kept.touched(self.now))
+            self._write(response, kept if self.passive else kept.touched(self.now))
         if self.pending == pending:
             return
         if self.pending.items:
             self.cookies.pending.write(response, self.pending)
         else:
             self.cookies.pending.remove(response)
+
+    def _write(self, response: web.StreamResponse, session: Session) -> None:
+        """A notice beside many groups may be too much for a cookie: what was done stands, it is only not told."""
+        try:
+            self.cookies.session.write(response, session)
+        except CookieTooLargeError:
+            self.cookies.session.write(response, session.model_copy(update={"notice": None}))
 
     def _fits(self, pending: PendingList) -> bool:
         try:

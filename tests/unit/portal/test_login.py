@@ -1,12 +1,15 @@
+import dataclasses
 import logging
 
 import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
 
+from cube_oauth.portal.cookies import CookieTooLargeError
 from cube_oauth.portal.oidc import LogIn, Person, claim_at, read_person
 from cube_oauth.portal.refusals import RefusedError
 from cube_oauth.portal.session import Pending
+from cube_oauth.portal.settings import Admins
 from cube_oauth.providers import IdentityError, Kind, ProviderError, ServerMetadata, TokenAnswer
 
 from .conftest import LOG_IN, NOW, refused, secret
@@ -50,7 +53,7 @@ async def test_a_log_in_leads_to_no_other_site(browser, asked):
 
 async def test_a_log_in_that_was_not_begun_here(browser):
     answer = await come_back(browser)
-    assert (answer.status, refused(answer)) == (400, "LogInOver")
+    assert (answer.status, refused(answer)) == (400, "NoCookies")
     assert browser.session is None
 
 
@@ -95,6 +98,44 @@ async def test_groups_that_do_not_fit_are_left_out_unless_an_app_names_them(brow
 
 
 # ---- the way out
+
+
+async def test_more_named_groups_than_fit_leave_somebody_logged_in_with_the_first(browser, world):
+    groups = tuple(f"group-{number:03}-{'x' * 50}" for number in range(120))
+    world.portal.settings = dataclasses.replace(world.portal.settings, admins=Admins(groups=(groups[-1],)))
+    world.add_app(spec={"access": {"groups": list(groups)}})
+    world.log_in.says = Person("alice", groups)
+    await browser.get("/login")
+    assert (await browser.get(f"/login/callback?state={browser.pending[-1].state}&code=c")).status == 303
+    kept = browser.session.groups
+    assert 10 < len(kept) < 120
+    assert kept[0] == groups[-1]  # what makes an administrator comes first
+
+
+async def test_a_notice_that_does_not_fit_beside_the_groups_is_not_told_and_all_else_goes_on(browser, world):
+    world.add_app(spec={"displayName": "x" * 80})
+    world.add_credential(status={"state": "Active"})
+    fill = 2
+    while True:
+        try:
+            browser.log_in("alice", ["x" * fill])
+        except CookieTooLargeError:
+            break
+        fill += 8
+    browser.log_in("alice", ["x" * (fill - 8)])
+    answer = await browser.post("/disconnect/analytics/trino")
+    assert answer.status == 303
+    assert world.credentials() == []
+    assert (await browser.get("/")).status == 200
+
+
+async def test_a_browser_that_keeps_no_cookies_is_told_so_and_not_sent_in_a_circle(browser, world):
+    world.add_app()
+    await browser.get("/login")
+    state = browser.pending[-1].state
+    browser.cookies.clear()
+    assert refused(await browser.get(f"/login/callback?state={state}&code=c")) == "NoCookies"
+    assert refused(await browser.get(f"/callback/analytics/trino?state={state}&code=c")) == "NoCookies"
 
 
 async def test_who_has_logged_out_here_is_led_to_the_provider_s_own_log_out(browser):

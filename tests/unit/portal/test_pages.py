@@ -214,6 +214,27 @@ async def test_the_api_server_s_failure_is_a_page(browser, world):
     assert (answer.status, refused(answer)) == (503, "ClusterUnavailable")
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "multipart/form-data",
+        "multipart/form-data; boundary=",
+        "multipart/form-data; boundary=x",
+        "application/json",
+        "nonsense",
+        "",
+    ],
+)
+@pytest.mark.parametrize("path", ["/logout", "/connect/analytics/trino", "/api/apps/analytics/trino"])
+async def test_a_form_that_is_none_is_no_failure_of_ours(browser, world, path, kind):
+    world.add_app()
+    browser.log_in()
+    method = "DELETE" if path.startswith("/api/") else "POST"
+    answer = await browser._request(method, path, headers={**BROWSER, "Content-Type": kind}, data=b"x")
+    assert refused(answer) in ("BadRequest", "ForeignForm") or answer.headers["Content-Type"].startswith("application/problem")
+    assert 400 <= answer.status < 500
+
+
 async def test_an_enormous_form_is_refused(browser):
     answer = await browser.log_in().post("/logout", {"x": "x" * 100_000}, BROWSER)
     assert answer.status == 413
