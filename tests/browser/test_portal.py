@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.accessibility import obstacles
-from tests.browser.people import PHONE
+from tests.browser.people import DESKTOP, PHONE
 from tests.browser.world import HOST, TENANT, TOKENS
 
 TRINO, LAKE = f"{TENANT}/trino", f"{TENANT}/lake"
@@ -43,6 +43,9 @@ def test_alice_connects_and_is_told_so(world, alice, gallery):
     expect(entry).to_contain_text("Connected as alice")
     expect(entry).to_contain_text("Renewed by itself")
     alice.screenshot(gallery / "connected-apps.png")  # README's
+    alice.page.set_viewport_size(PHONE)
+    alice.screenshot(gallery / "connected-apps-phone.png")  # docs/portal.md's
+    alice.page.set_viewport_size(DESKTOP)
     (credential,) = credentials(world)
     assert (credential["spec"]["username"], credential["spec"]["oauthAppRef"]) == ("alice", {"name": "trino"})
     assert credential["status"]["state"] == "Active"

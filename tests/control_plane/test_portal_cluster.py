@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from cube_oauth.kube.api import CONFIG_MAPS, OAUTH_APPS, USER_CREDENTIALS, Api, KubeError
+from cube_oauth.portal.appchange import version
 from cube_oauth.portal.cluster import Cluster
 from cube_oauth.resources.keyring import SealingKey
 from cube_oauth.resources.names import grant_secret_name
@@ -126,3 +127,32 @@ async def test_without_a_key_nothing_is_handed_in(namespace, portal):
     _, cluster = portal
     with pytest.raises(KubeError, match="no key for grants"):
         await cluster.deposit("state", grant_for(namespace))
+
+
+async def test_a_change_is_compared_with_what_was_read_and_touches_only_its_fields(namespace, portal):
+    api, cluster = portal
+    read = await cluster.read_app(namespace, "trino")
+    await api.merge(OAUTH_APPS, "trino", {"status": {"redirectURI": "https://x"}}, namespace, "status")
+    with pytest.raises(KubeError) as caught:
+        await cluster.change_app(read, {"displayName": "Mine"})
+    assert caught.value.conflict
+    again = await cluster.read_app(namespace, "trino")
+    assert version(again) == version(read)  # the status is nobody's change
+    made = await cluster.change_app(again, {"displayName": "Mine", "scopes": ["openid"]})
+    assert (made.title, made.spec.client_id, made.spec.scopes) == ("Mine", "client", ["openid"])
+    assert version(made) != version(read)
+    assert await cluster.until(lambda: cluster.shows(made), "alice", 30)
+    emptied = await cluster.change_app(made, {"displayName": None, "scopes": None})
+    assert (emptied.title, emptied.spec.scopes) == ("trino", [])
+
+
+async def test_an_app_that_was_made_anew_is_neither_changed_nor_deleted_for_the_old_one(namespace, portal):
+    api, cluster = portal
+    old = await cluster.read_app(namespace, "trino")
+    await cluster.remove_app(old)
+    await api.create(OAUTH_APPS, APP, namespace)
+    for act in (cluster.change_app(old, {"displayName": "Mine"}), cluster.remove_app(old)):
+        with pytest.raises(KubeError) as caught:
+            await act
+        assert caught.value.conflict
+    assert (await cluster.read_app(namespace, "trino")).title == "trino"

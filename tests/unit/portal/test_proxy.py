@@ -64,6 +64,15 @@ async def test_a_name_that_is_there_twice_names_nobody(proxied, names):
     assert answer.status == 401
 
 
+async def test_a_browser_that_keeps_no_cookies_is_told_so(proxied, world):
+    """Each of its requests would begin another session, so that no form would ever be of the session that it is sent in."""
+    await proxied.get("/", headers=ALICE)
+    token = proxied.token()
+    proxied.cookies.clear()
+    answer = await proxied.post("/connect/analytics/trino", {"token": token}, headers={**FORM, **ALICE})
+    assert refused(answer) == "NoCookies"
+
+
 async def test_another_person_in_the_same_browser_has_a_session_of_their_own(proxied, world):
     await proxied.get("/", headers=ALICE)
     stolen = proxied.token()
