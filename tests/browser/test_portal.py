@@ -392,6 +392,7 @@ def test_an_administrator_makes_an_app_and_somebody_connects_to_it(world, person
     page.get_by_role("button", name="Create").click()
     expect(page.get_by_role("status")).to_contain_text("Sales is created")
     try:
+        expect(page.get_by_text("nothing is wrong")).to_be_visible()  # it was tried at once, with its secret
         world.cluster.kubectl("wait", "--for=condition=Ready", "oauthapp/sales", "-n", TENANT, "--timeout=30s")
         page.get_by_role("button", name="Test").click()
         expect(page.get_by_text("nothing is wrong")).to_be_visible()
@@ -405,7 +406,7 @@ def test_an_administrator_makes_an_app_and_somebody_connects_to_it(world, person
         assert "app secret" not in world.portal_log()
         assert world.get("secrets", "-n", TOKENS, "-l", "cubeoauth.dev/kind=client")["items"] == []
     finally:
-        world.cluster.kubectl("delete", "oauthapp/sales", "secret/sales-client", "-n", TENANT)
+        world.cluster.kubectl("delete", "--ignore-not-found", "oauthapp/sales", "secret/sales-client", "-n", TENANT)
 
 
 def test_an_administrator_changes_an_app_and_deletes_it(world, person, alice):
@@ -426,6 +427,7 @@ def test_an_administrator_changes_an_app_and_deletes_it(world, person, alice):
         page.get_by_label("may have to sign in again").check()
         page.get_by_role("button", name="Save").click()
         expect(page.get_by_role("status")).to_contain_text("Whoever is connected (1) has to sign in again")
+        expect(page.locator("[data-oauth-app]")).to_have_attribute("data-ready", "true")  # nobody has to reload to see it
         expect(alice.app(sales)).to_contain_text("Sales and more")
         expect(alice.app(sales)).to_contain_text("It cannot be renewed")
         page.get_by_role("link", name="Delete").click()

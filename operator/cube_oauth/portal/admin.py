@@ -215,18 +215,23 @@ async def client_secret(request: web.Request) -> web.StreamResponse:
 
 async def test(request: web.Request) -> web.StreamResponse:
     """``POST /admin/apps/<namespace>/<app>/test``: the controller tries the app, and the page says how it went."""
-    portal, visit, before = portal_of(request), visit_of(request), app_of(request)
-    key = before.metadata.namespace, before.metadata.name
+    before = app_of(request)
+    await portal_of(request).cluster.have_tried(before)
+    audit.info("app tested", extra=audited(request))
+    if not await _tried(request, before):
+        visit_of(request).notify("notice.testing", before.title)
+    return see_other(f"{PATH}/{before.metadata.namespace}/{before.metadata.name}")
+
+
+async def _tried(request: web.Request, before: OAuthApp) -> bool:
+    """Wait until the controller has tried an app, so that the next page says how it went; False when it takes too long."""
+    portal, visit = portal_of(request), visit_of(request)
 
     def answered() -> bool:
-        now = portal.cluster.app(*key)
-        return now is None or _trial(now) != _trial(before) or _just_tried(now, visit.now)
+        now = portal.cluster.app(before.metadata.namespace, before.metadata.name)
+        return now is not None and (_trial(now) != _trial(before) or _just_tried(now, visit.now))
 
-    await portal.cluster.have_tried(before)
-    audit.info("app tested", extra=_who(request, *key))
-    if not await portal.cluster.until(answered, visit.person.username, PATIENCE):
-        visit.notify("notice.testing", before.title)
-    return see_other(f"{PATH}/{'/'.join(key)}")
+    return await portal.cluster.until(answered, visit.person.username, PATIENCE)
 
 
 def _just_tried(app: OAuthApp, now: datetime) -> bool:
@@ -240,7 +245,10 @@ def _trial(app: OAuthApp) -> Condition | None:
 
 
 async def hand_in_secret(request: web.Request, app: OAuthApp, secret: SecretStr) -> None:
-    """Deposit a client secret for the controller. What was done before stands: when this fails, the next page says so."""
+    """Deposit a client secret for the controller, and see the app tried with it.
+
+    What was done before stands: when this fails, the next page says so.
+    """
     meta = app.metadata
     try:
         await portal_of(request).cluster.have_tried(app, secret)
@@ -249,6 +257,7 @@ async def hand_in_secret(request: web.Request, app: OAuthApp, secret: SecretStr)
         visit_of(request).notify("notice.secret-lost", app.title)
     else:
         audit.info("client secret changed", extra=_who(request, meta.namespace, meta.name))
+        await _tried(request, app)
 
 
 async def end(request: web.Request, app: OAuthApp, ending: list[UserCredential]) -> None:

@@ -108,7 +108,7 @@ async def _save(request: web.Request, changed: Change, typed: Typed) -> web.Stre
         return _page(request, found, changed.form, {"form": say("form.refused.change")}, made)
     again = people if changed.signs_out else 0
     if patch:
-        await _seen(request, lambda: portal_of(request).cluster.shows(made))
+        await _seen(request, lambda: portal_of(request).cluster.decided(made))
         audit.info("app changed", extra={**audited(request), "fields": sorted(patch), "signed_out": again})
     visit.notify("notice.changed.again" if again else "notice.changed" if patch else "notice.unchanged", found.title, number=again)
     if typed.secret.get_secret_value() and not changed.form.public:

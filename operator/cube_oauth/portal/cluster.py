@@ -20,6 +20,7 @@ from cube_oauth.kube.api import OAUTH_APPS as APPS
 from cube_oauth.kube.watch import Mirror, all_synced, run_together
 from cube_oauth.lifecycle.authorize import permitted
 from cube_oauth.portal.origin import ListedApp
+from cube_oauth.portal.overview import current
 from cube_oauth.portal.refusals import RefusedError
 from cube_oauth.resources.keyring import SealError, SealingKey
 from cube_oauth.resources.names import API_VERSION, MANAGED_BY, MANAGED_BY_LABEL, credential_name, digest, grant_secret_name
@@ -149,6 +150,11 @@ class Cluster:
         found = self.app(app.metadata.namespace, app.metadata.name)
         known = found.metadata if found else None
         return known is not None and known.uid == app.metadata.uid and known.generation >= app.metadata.generation
+
+    def decided(self, app: ListedApp) -> bool:
+        """Whether the controller has decided about it as it was written."""
+        found = self.app(app.metadata.namespace, app.metadata.name)
+        return self.shows(app) and found is not None and current(found)
 
     async def have_tried(self, app: OAuthApp, value: SecretStr | None = None) -> None:
         """Have the controller try an app, with a new client secret if there is one: nobody else can read that on its way."""

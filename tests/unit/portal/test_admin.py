@@ -24,7 +24,8 @@ ARGO = {"annotations": {"argocd.argoproj.io/tracking-id": "warehouse:x"}}
 
 
 @pytest.fixture
-def admin(browser, world):
+def admin(browser, world, monkeypatch):
+    monkeypatch.setattr("cube_oauth.portal.admin.PATIENCE", 0.05)
     world.portal.settings = dataclasses.replace(world.portal.settings, admins=Admins(users=("root",), groups=("platform",)))
     world.add_app(spec={"clientSecretRef": {"name": "trino-client"}}, status={"credentials": {"active": 2, "expired": 1}})
     return browser.log_in("paula", ["platform"])
@@ -167,9 +168,9 @@ def tried(world, name="trino", **said):
     def answer(_):
         body = apps(world)[name]
         outcome = {"type": "Tried", "reason": "Tried", "message": "", "lastTransitionTime": world.now.isoformat(), **said}
-        others = [one for one in body["status"]["conditions"] if one["type"] != "Tried"]
+        others = [one for one in body.get("status", {}).get("conditions", ()) if one["type"] != "Tried"]
         conditions = [*others, outcome]
-        world.api.put(OAUTH_APPS, {**body, "status": {**body["status"], "conditions": conditions}})
+        world.api.put(OAUTH_APPS, {**body, "status": {**body.get("status", {}), "conditions": conditions}})
 
     world.api.on_grant = answer
 
@@ -183,6 +184,15 @@ async def test_a_trial_says_how_it_went(admin, world):
     assert "does not accept the client&#39;s ID, secret" in page.html
     (deposit,) = world.deposits()
     assert deposit.value is None
+
+
+async def test_after_creating_an_app_the_page_says_how_it_went_with_its_secret(admin, world, monkeypatch):
+    monkeypatch.setattr("cube_oauth.portal.admin.PATIENCE", 10)
+    tried(world, "sales", status="False", reason="InvalidClient")
+    answer = await admin.post(f"{APPS}/new", TYPED)
+    page = await admin.get(answer.headers["Location"])
+    assert "Sales is created" in page.html
+    assert "something is wrong" in page.html
 
 
 async def test_a_second_trial_in_the_same_second_is_not_waited_for(admin, world):
