@@ -9,14 +9,18 @@ import copy
 import json
 import os
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from lupa.lua54 import LuaRuntime
 
+from cube_oauth.controller.restarts import Outdated, Restarts
+from cube_oauth.kube.api import Api
 from cube_oauth.resources.names import credential_name
 from tests.cluster import binaries
 from tests.control_plane.harness import CREDENTIALS, ROOT, condition, eventually
+from tests.control_plane.workloads import Workloads
 
 pytestmark = pytest.mark.control_plane
 
@@ -167,6 +171,30 @@ def test_with_kubectl_or_argo_cd_repeated_reconciles_find_no_difference(release,
     assert live["status"]["state"] == "Active"
     assert [(manager, subresource) for manager, subresource, _ in owned(live)] == [("cube-oauth-controller", "status")]
     assert not live["metadata"].get("finalizers")
+
+
+@pytest.mark.parametrize("flags", [(), ("--server-side", "--field-manager=argocd-controller")], ids=["three-way", "server-side"])
+async def test_a_restart_that_a_workload_asks_for_is_no_difference_and_no_tool_takes_it_back(installation, kubectl, flags):
+    template = {"metadata": {"labels": {"app": "cube"}}, "spec": {"containers": [{"name": "cube", "image": "cubejs/cube"}]}}
+    spec = {"replicas": 0, "selector": {"matchLabels": {"app": "cube"}}, "template": template}
+    meta = {"name": "cube", "namespace": installation.tenant, "annotations": {"cubeoauth.dev/restart-when-outdated": "true"}}
+    text = yaml.safe_dump({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": spec})
+    kubectl("apply", *flags, "-f", "-", input=text)
+    Workloads(installation.kube, installation.tenant).available("Deployment", "cube", 0)
+    async with Api.connect(str(installation.cluster.kubeconfig)) as api:
+        restarts = Restarts(api, SimpleNamespace(normal=lambda *_, **__: None), enabled=True)
+        [cube] = await restarts.workloads(installation.tenant)
+        assert await restarts.restart(installation.tenant, [Outdated(cube, "sidecar", "v2")])
+
+    def annotations():
+        found = installation.kube.get(f"/apis/apps/v1/namespaces/{installation.tenant}/deployments/cube")
+        return found["spec"]["template"]["metadata"]["annotations"]
+
+    assert annotations() == {"restarted.cubeoauth.dev/sidecar": "v2"}
+    difference = kubectl("diff", *flags, "-f", "-", input=text, check=False)
+    assert (difference.returncode, difference.stdout) == (0, ""), difference.stderr
+    kubectl("apply", *flags, "-f", "-", input=text)
+    assert annotations() == {"restarted.cubeoauth.dev/sidecar": "v2"}
 
 
 class Flux:
