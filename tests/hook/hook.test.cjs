@@ -366,6 +366,20 @@ describe('the orchestrator', () => {
     assert.equal(ids[3], 'CUBE_APP_alice');
   });
 
+  it('builds no pre-aggregation for a person, whose table others would read, and keeps its other options', async () => {
+    resolver.sources.alice = { warehouse: active('t') };
+    resolver.sources.carol = { warehouse: missing() };
+    for (const own of [{ continueWaitTimeout: 7, preAggregationsOptions: { maxPartitions: 9 } }, () => ({ continueWaitTimeout: 7, preAggregationsOptions: { maxPartitions: 9 } })]) {
+      const config = configure({ ...DOCUMENTED, orchestratorOptions: own });
+      const optionsOf = async (username) => config.orchestratorOptions(await contextOf(config, { username }));
+      assert.deepEqual(await optionsOf('alice'), { continueWaitTimeout: 7, preAggregationsOptions: { maxPartitions: 9, externalRefresh: true } });
+      assert.deepEqual(await optionsOf('carol'), { continueWaitTimeout: 7, preAggregationsOptions: { maxPartitions: 9 } });
+    }
+    const bare = configure();
+    assert.equal(await bare.orchestratorOptions({ securityContext: {} }), undefined);
+    assert.deepEqual(await bare.orchestratorOptions(await contextOf(bare, { username: 'alice' })), { preAggregationsOptions: { externalRefresh: true } });
+  });
+
   it('is the same in every replica, whatever the order of the data sources', async () => {
     resolver.sources.alice = { a: active('1'), b: active('2') };
     const one = await idOf(configure(), { username: 'alice' });

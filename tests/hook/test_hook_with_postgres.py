@@ -19,7 +19,7 @@ from tests.hook.resolver import MISSING, FakeResolver, active
 from tests.hook.test_hook_with_cube import HOOK, fresh
 from tests.parts import web
 from tests.parts.cube import Cube, LoadError
-from tests.parts.postgres import SERVICE, Postgres
+from tests.parts.postgres import DATABASE, SERVICE, Postgres
 from tests.parts.processes import free_port
 from tests.parts.warehouse import Warehouse
 
@@ -257,6 +257,24 @@ def test_more_people_than_cube_remembers_leave_no_connection_behind(
         until(lambda: not postgres.backends("many-%"), "all connections are closed")
         assert [who(cube, name) for name in people[:3]] == people[:3]
         assert who(cube, None) == SERVICE
+
+
+def test_a_pre_aggregation_is_built_by_the_service_account_only_whoever_asks_first(
+    start: Start, postgres: Postgres, connect: Callable[..., str]
+) -> None:
+    alice, bob = connect("alice"), connect("bob")
+    postgres.sql(f"GRANT CREATE ON DATABASE {DATABASE} TO PUBLIC")  # she could
+    owners = "SELECT tableowner FROM pg_tables WHERE schemaname LIKE '%pre_aggregations'"
+    query = {"measures": ["rollup.count"], "dimensions": ["rollup.who"]}
+    with start(CUBEJS_PRE_AGGREGATIONS_BUILDER="true") as cube:
+        with pytest.raises(LoadError, match="No pre-aggregation partitions were built yet"):
+            cube.load(alice, query)
+        assert postgres.sql(owners) == []
+        assert cube.load(None, query)[0]["rollup.who"] == SERVICE
+        assert postgres.sql(owners) == [[SERVICE]]
+        postgres.sql("GRANT USAGE ON SCHEMA prod_pre_aggregations TO PUBLIC")
+        postgres.sql("GRANT SELECT ON ALL TABLES IN SCHEMA prod_pre_aggregations TO PUBLIC")
+        assert cube.load(bob, query)[0]["rollup.who"] == SERVICE  # she would see it when Cube looks for tables again
 
 
 def test_three_replicas_and_a_refresh_worker_keep_300_people_apart(

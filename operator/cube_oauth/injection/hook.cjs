@@ -664,6 +664,11 @@ function wrapConfiguration(own, { people, settings, log, development }) {
     return orchestratorID(id, identityOf(context)?.credentials.eyes);
   };
 
+  config.orchestratorOptions = async (/** @type {any} */ context) => {
+    const options = typeof own.orchestratorOptions === 'function' ? await own.orchestratorOptions(context) : own.orchestratorOptions;
+    return identityOf(context)?.credentials.eyes ? readingPreAggregations(options) : options;
+  };
+
   if (driverFactory) {
     config.driverFactory = (/** @type {any} */ context) => {
       if (isObject(context) && FACTORY_RESULT in context) return context[FACTORY_RESULT];
@@ -750,6 +755,12 @@ function orchestratorID(id, eyes) {
   if (eyes) return `${id}@${eyes}`;
   return /@(service|[\w-]{22})$/.test(String(id)) ? `${id}@service` : id;
 }
+
+/**
+ * A pre-aggregation's table is everybody's: it is built by the service account, and never from what one person may see.
+ * @param {any} options orchestratorOptions
+ */
+const readingPreAggregations = (options) => ({ ...options, preAggregationsOptions: { ...options?.preAggregationsOptions, externalRefresh: true } });
 
 /** What only driverFactory gets: a copy in which tokens are ordinary properties. */
 function withTokens(/** @type {Loose} */ context, /** @type {Credentials} */ credentials, /** @type {Set<string> | undefined} */ lookedAt) {
