@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,7 @@ from typing import Self
 from tests.parts.prepared import say
 
 PORTS = range(20_000, 32_000)  # below 32768: an outgoing connection may sit on any port above
+_given: deque[int] = deque(maxlen=1_000)  # not given again so soon: whoever asked may not listen yet
 
 
 def is_free(port: int) -> bool:
@@ -34,8 +36,9 @@ def free_port(wanted: int | None = None) -> int:
         if not is_free(wanted):
             raise RuntimeError(f"port {wanted} is already in use: not starting")
         return wanted
-    for port in random.sample(PORTS, k=200):
-        if is_free(port):
+    for port in random.sample(PORTS, k=2_000):
+        if port not in _given and is_free(port):
+            _given.append(port)
             return port
     raise RuntimeError("no free port found")
 

@@ -425,3 +425,8 @@ def test_a_program_that_ends_early_says_why(tmp_path):
         pytest.raises(RuntimeError, match="unlucky ended with 1:\nno such luck"),
     ):
         process.wait_until(lambda: False, seconds=20)
+
+
+def test_a_free_port_is_given_to_one_only_though_nobody_listens_there_yet():
+    given = [free_port() for _ in range(900)]
+    assert len(set(given)) == len(given)
