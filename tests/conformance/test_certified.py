@@ -1,39 +1,27 @@
 """The same against a certified OpenID provider, for all in which it can behave like the table's rows."""
 
-import asyncio
 import base64
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
 from ipaddress import ip_network
-from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from joserfc.jwk import ECKey
-from multidict import MultiDict
 from pydantic import SecretStr
 
-from cube_oauth.lifecycle.authorize import Refused, identified
+from cube_oauth.lifecycle.authorize import Refused
 from cube_oauth.providers import (
     CallbackError,
     ClientCredentials,
     ProviderClient,
     ProviderError,
     Transport,
-    authorization_url,
-    new_verifier,
-    read_callback,
-    resolve_app,
-    said_of_person,
 )
-from cube_oauth.providers.discovery import discover, openid_url
-from cube_oauth.resources.oauthapp import OAuthApp
+from cube_oauth.providers.discovery import openid_url
+from tests.conformance.certified import KEY, Certified, refused
 from tests.conformance.emulator import REDIRECT_URI
-from tests.parts.provider import PASSWORD, Provider, app_client, log_in_client, service_client, sign_in
+from tests.parts.provider import Provider, app_client, log_in_client, service_client
 
-KEY = ECKey.generate_key("P-256", {"kid": "k", "use": "sig"})
 METHODS = {"basic": "client_secret_basic", "post": "client_secret_post", "none": "none", "private_key_jwt": "private_key_jwt"}
-SCOPES = ["openid", "offline_access", "query"]
 
 
 def _client(method):
@@ -66,53 +54,10 @@ def certified_oauth(tmp_path_factory):
         yield running
 
 
-class Certified:
-    """What portal and controller do, as one of the provider's clients."""
-
-    def __init__(self, certified, client, client_id, **spec):
-        self.issuer, self.ca = certified.issuer, certified.ca
-        self.client, self.client_id, self.spec = client, client_id, spec
-        secret = json.dumps(KEY.as_dict(private=True)) if client_id == "private_key_jwt" else "the-secret"
-        self.credentials = ClientCredentials(client_id, None if client_id == "none" else SecretStr(secret))
-
-    async def prepare(self):
-        spec = {"issuerURL": self.issuer, "clientID": self.client_id, "clientSecretRef": {"name": "c"}, **self.spec}
-        app = OAuthApp.model_validate({"metadata": {"name": "warehouse"}, "spec": {"scopes": SCOPES, **spec}})
-        self.pkce = app.spec.pkce
-        self.endpoints = resolve_app(app, await discover(self.client, self.issuer))
-        return self
-
-    async def connect(self, person="alice"):
-        verifier = new_verifier() if self.pkce else None
-        url = authorization_url(
-            self.endpoints, self.client_id, redirect_uri=REDIRECT_URI, state="s", nonce="n", code_verifier=verifier
-        )
-        back = await asyncio.to_thread(sign_in, url, person, PASSWORD, until=REDIRECT_URI, ca=self.ca)
-        query = MultiDict(parse_qsl(urlsplit(back).query))
-        assert query["iss"] == self.issuer  # RFC 9207
-        code = read_callback(query, "s", self.endpoints.issuer, iss_required=self.endpoints.iss_required)
-        return await self.client.exchange_code(
-            self.endpoints, self.credentials, code=code, redirect_uri=REDIRECT_URI, code_verifier=verifier
-        )
-
-    async def refresh(self, token):
-        return await self.client.refresh(self.endpoints, self.credentials, token)
-
-    async def who(self, answer):
-        said = await said_of_person(self.client, self.endpoints, self.credentials, answer, nonce="n", now=datetime.now(UTC))
-        return identified(self.endpoints.subject, "alice", said)
-
-
 def audience(token):
     """Whom a JWT is for, not verified here; None of an opaque token."""
     parts = token.get_secret_value().split(".")
     return json.loads(base64.urlsafe_b64decode(parts[1] + "=="))["aud"] if len(parts) == 3 else None
-
-
-async def refused(awaitable):
-    with pytest.raises(ProviderError) as caught:
-        await awaitable
-    return caught.value.kind.value, caught.value.reason
 
 
 @pytest.mark.parametrize("preset", ["generic", "oidc", "trino"])

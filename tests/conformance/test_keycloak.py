@@ -13,8 +13,8 @@ from cube_oauth.lifecycle.authorize import Refused
 from cube_oauth.portal.oidc import LogIn
 from cube_oauth.portal.settings import LogInSettings
 from cube_oauth.providers import ClientCredentials, ProviderClient, Transport
+from tests.conformance.certified import KEY, Certified, refused
 from tests.conformance.emulator import REDIRECT_URI
-from tests.conformance.test_certified import KEY, Certified, refused
 from tests.parts import keycloak
 from tests.parts.provider import PASSWORD, sign_in
 

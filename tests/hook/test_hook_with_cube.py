@@ -75,11 +75,6 @@ def fresh(name: str) -> str:
     return f"{name}-{time.monotonic_ns()}"
 
 
-def cached(cube: Cube, username: str | None) -> dict[str, Any]:
-    [row] = cube.load(username, {"dimensions": ["whoami.who", "whoami.asked_at"]})
-    return row
-
-
 def sql(cube: Cube, context: dict[str, Any]) -> str:
     """Return what the SQL API answers (JSON) in a session with this security context."""
     return json.dumps(sql_api.load(cube, context, {"dimensions": ["whoami.who"], "filters": cubes.whoami_query()["filters"]}))
@@ -209,10 +204,10 @@ def test_a_forged_claim_is_worth_nothing(cube: Cube, resolver: FakeResolver, iss
 def test_a_user_called_default_is_not_the_service_account(cube: Cube, resolver: FakeResolver, issuer: Issuer) -> None:
     assert cube.whoami(None) == SERVICE
     resolver.set("default", trino=active(issuer.token("default")))
-    assert cached(cube, "default")["whoami.who"] == "default"
-    assert cached(cube, None)["whoami.who"] == SERVICE
+    assert cube.cached("default")["whoami.who"] == "default"
+    assert cube.cached(None)["whoami.who"] == SERVICE
     resolver.set("default", trino={"status": "revoked", "reason": "Revoked", "fallback": "ServiceAccount"})
-    assert cached(cube, "default")["whoami.who"] == SERVICE
+    assert cube.cached("default")["whoami.who"] == SERVICE
 
 
 def test_a_rotation_reaches_the_live_driver_and_keeps_the_query_cache(
@@ -221,21 +216,21 @@ def test_a_rotation_reaches_the_live_driver_and_keeps_the_query_cache(
     alice = fresh("alice")
     first = issuer.token(alice, seconds=10)
     resolver.set(alice, trino=active(first))
-    before = cached(cube, alice)
+    before = cube.cached(alice)
     assert before["whoami.who"] == alice
     resolver.set(alice, trino=active(issuer.token(alice), revision=2))
     dead(warehouse, first)  # and Cube's driver was made with it
     assert cube.whoami(alice) == alice
-    assert cached(cube, alice) == before
+    assert cube.cached(alice) == before
     assert resolver.asked("invalidate", alice) == 0
 
 
 def test_another_sign_in_does_not_see_the_rows_of_the_one_before(cube: Cube, resolver: FakeResolver, issuer: Issuer) -> None:
     name = fresh("alice")
     resolver.set(name, trino=active(issuer.token("first"), subject="first"))
-    assert cached(cube, name)["whoami.who"] == "first"
+    assert cube.cached(name)["whoami.who"] == "first"
     resolver.set(name, trino=active(issuer.token("second"), subject="second", grant="g2"))
-    assert cached(cube, name)["whoami.who"] == "second"
+    assert cube.cached(name)["whoami.who"] == "second"
 
 
 def test_a_token_refused_before_its_time_is_refreshed_and_the_query_asked_again(
@@ -260,10 +255,10 @@ def test_a_token_refused_before_its_time_is_refreshed_and_the_query_asked_again(
 def test_a_revocation_is_obeyed_at_once(cube: Cube, resolver: FakeResolver, issuer: Issuer) -> None:
     alice = fresh("alice")
     resolver.set(alice, trino=active(issuer.token(alice)))
-    assert cached(cube, alice)["whoami.who"] == alice
+    assert cube.cached(alice)["whoami.who"] == alice
     resolver.set(alice, trino={"status": "revoked", "reason": "Suspended", "fallback": "ServiceAccount"})
     assert cube.whoami(alice) == SERVICE
-    assert cached(cube, alice)["whoami.who"] == SERVICE
+    assert cube.cached(alice)["whoami.who"] == SERVICE
 
 
 def test_an_expiry_is_obeyed_although_nobody_said_so(cube: Cube, resolver: FakeResolver, issuer: Issuer) -> None:

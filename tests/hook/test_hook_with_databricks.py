@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -87,11 +86,6 @@ def connect(service: Databricks, resolver: FakeResolver, canaries: Canaries) -> 
     return drivers.connecting(service, resolver, canaries, "databricks")
 
 
-def cached(cube: Cube, username: str) -> dict[str, Any]:
-    [row] = cube.load(username, {"dimensions": ["whoami.who", "whoami.asked_at"]})
-    return row
-
-
 @pytest.mark.parametrize("configuration", ["cube.js", "cube.py", "no configuration"])
 def test_everybody_shows_their_own_token_and_the_unconnected_the_service_accounts(
     running: Started, service: Databricks, connect: Connect, configuration: str
@@ -109,14 +103,14 @@ def test_a_rotation_opens_a_session_with_the_new_token_and_closes_the_old_one(
 ) -> None:
     alice = fresh("alice")
     first = connect(alice)
-    before = cached(cube, alice)
+    before = cube.cached(alice)
     connect(alice, revision=2)
     assert cube.whoami(alice) == alice
     assert true(lambda: service.open_sessions(alice) == 1)
     service.refuses(first, databricks.INVALID)
     assert cube.whoami(alice) == alice
     assert service.logged_in(alice, accepted=False) == 0
-    assert cached(cube, alice) == before
+    assert cube.cached(alice) == before
 
 
 def test_a_revocation_closes_the_session(cube: Cube, service: Databricks, resolver: FakeResolver, connect: Connect) -> None:

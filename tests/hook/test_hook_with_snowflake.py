@@ -6,7 +6,6 @@ The service is a stand-in that speaks snowflake-sdk's protocol and answers with 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -90,11 +89,6 @@ def connect(service: Snowflake, resolver: FakeResolver, canaries: Canaries) -> C
     return drivers.connecting(service, resolver, canaries, "snowflake")
 
 
-def cached(cube: Cube, username: str) -> dict[str, Any]:
-    [row] = cube.load(username, {"dimensions": ["whoami.who", "whoami.asked_at"]})
-    return row
-
-
 @pytest.mark.parametrize("configuration", ["cube.js", "cube.py", "no configuration"])
 def test_everybody_shows_their_own_token_and_the_unconnected_the_service_accounts_password(
     running: Started, service: Snowflake, connect: Connect, configuration: str
@@ -114,14 +108,14 @@ def test_a_rotation_opens_a_session_with_the_new_token_and_closes_the_old_one(
 ) -> None:
     alice = fresh("alice")
     first = connect(alice)
-    before = cached(cube, alice)
+    before = cube.cached(alice)
     assert service.open_sessions(alice) == 1
     connect(alice, revision=2)
     service.refuses(first, snowflake.EXPIRED)
     assert cube.whoami(alice) == alice
     assert true(lambda: service.open_sessions(alice) == 1)
     assert service.logged_in(alice, accepted=False) == 0
-    assert cached(cube, alice) == before
+    assert cube.cached(alice) == before
 
 
 def test_a_revocation_closes_the_session(cube: Cube, service: Snowflake, resolver: FakeResolver, connect: Connect) -> None:

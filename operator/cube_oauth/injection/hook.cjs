@@ -4,7 +4,8 @@
  * The resolver (our sidecar) writes this file into a shared memory volume, and Cube preloads it with
  * NODE_OPTIONS=--require. It speaks to the resolver over a unix socket (docs/reference/protocols.md), fills
  * `securityContext.cubeCloud` as the documentation of per-user OAuth describes it, and exchanges live drivers when a
- * token rotates, or the service account in Cube's environment. One file without dependencies, because it is loaded before and beside whatever the image contains.
+ * token rotates, or the service account in Cube's environment. One file without dependencies, because it is loaded
+ * before and beside whatever the image contains.
  *
  * What it touches inside Cube. A missing one stops Cube at start; nothing else of Cube is replaced. At start the log says
  * which version it met, and whether our tests ran with it (TESTED below).

@@ -237,6 +237,11 @@ class Cube:
         """Return as whom the warehouse sees this user's query; see the function of the same name."""
         return whoami(self.url, username, claims, secret=self.secret)
 
+    def cached(self, username: str | None) -> dict[str, Any]:
+        """Return `whoami.who` and `whoami.asked_at`, from Cube's cache if it has them."""
+        [row] = self.load(username, {"dimensions": ["whoami.who", "whoami.asked_at"]})
+        return row
+
     def said(self) -> str:
         """Return everything that Cube has logged so far."""
         return self.log.read_text(errors="replace")
