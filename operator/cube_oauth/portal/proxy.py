@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cube_oauth.portal.addresses import within
@@ -13,22 +12,11 @@ from cube_oauth.portal.texts import Text, say
 from cube_oauth.resources.usercredential import username_fault
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import datetime
 
     from multidict import CIMultiDictProxy
 
-    from cube_oauth.portal.addresses import Network
-
-
-@dataclass(frozen=True)
-class ProxySettings:
-    """The proxy."""
-
-    addresses: Sequence[Network]
-    """Where its connections come from; nobody else's headers are believed."""
-    username_header: str
-    groups_header: str
+    from cube_oauth.portal.settings import ProxySettings
 
 
 def person_of(headers: CIMultiDictProxy[str], peer: str | None, settings: ProxySettings) -> Person:

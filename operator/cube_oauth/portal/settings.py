@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
-from cube_oauth.portal.addresses import Allowed
+from cube_oauth.portal.addresses import Allowed, Network
 from cube_oauth.portal.limits import LimitSettings
-from cube_oauth.portal.proxy import ProxySettings
 from cube_oauth.portal.session import SessionLimits
 from cube_oauth.settings import PREFIX, Address, Environment, Installation, SettingsError
 
@@ -50,6 +49,16 @@ class LogInSettings:
 
 
 @dataclass(frozen=True)
+class ProxySettings:
+    """The proxy that says who somebody is."""
+
+    addresses: tuple[Network, ...]
+    """Where its connections come from; nobody else's headers are believed."""
+    username_header: str
+    groups_header: str
+
+
+@dataclass(frozen=True)
 class Admins:
     """Who may see and make OAuth apps. Nobody by default."""
 
@@ -74,10 +83,10 @@ class PortalSettings:
     """Holds ``tls.crt`` and ``tls.key``; None: HTTP, behind something that ends TLS."""
     cookie_ring_file: Path
     extra_ca_file: str | None
-    allowed_addresses: tuple[IPv4Network | IPv6Network, ...]
+    allowed_addresses: tuple[Network, ...]
     return_to: tuple[Allowed, ...] = ()
     """Where a deep link may lead back to."""
-    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    trusted_proxies: tuple[Network, ...] = ()
     """Whose ``X-Forwarded-For`` counts."""
     api_origins: tuple[str, ...] = ()
     """Whose pages may read the JSON API with the person's cookie."""
@@ -181,7 +190,7 @@ def _return_to(words: tuple[str, ...]) -> tuple[Allowed, ...]:
         ) from error
 
 
-def _networks(env: Environment, name: str) -> tuple[IPv4Network | IPv6Network, ...]:
+def _networks(env: Environment, name: str) -> tuple[Network, ...]:
     try:
         return tuple(ip_network(word) for word in env.words(name))
     except ValueError as error:

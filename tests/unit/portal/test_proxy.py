@@ -5,8 +5,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from cube_oauth.portal.proxy import ProxySettings
-from cube_oauth.portal.settings import Admins
+from cube_oauth.portal.settings import Admins, ProxySettings
 
 from .conftest import refused
 

@@ -6,10 +6,9 @@ from ipaddress import ip_network
 import pytest
 
 from cube_oauth.portal.limits import LimitSettings
-from cube_oauth.portal.proxy import ProxySettings
 from cube_oauth.portal.server import run
 from cube_oauth.portal.session import SessionLimits
-from cube_oauth.portal.settings import PortalSettings
+from cube_oauth.portal.settings import PortalSettings, ProxySettings
 from cube_oauth.portal.tls import ServerCertificate
 from cube_oauth.settings import SettingsError
 from tests.parts.certificates import self_made
