@@ -3,18 +3,19 @@
 The portal and the browser are real; the objects are made up, since a controller would put its own status in their place.
 """
 
+from contextlib import contextmanager
 from datetime import timedelta
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import expect
 
-from cube_oauth.kube.api import USER_CREDENTIALS
+from cube_oauth.kube.api import OAUTH_APPS, USER_CREDENTIALS
 from cube_oauth.portal.portal import utc_now
 from cube_oauth.portal.session import SESSION_COOKIE
 from tests.browser.accessibility import obstacles
 from tests.browser.people import PHONE, Person, chromium
-from tests.unit.portal.conftest import credential_of
+from tests.unit.portal.conftest import app_of, credential_of
 from tests.unit.portal.served import running
 
 NOW = utc_now()
@@ -63,9 +64,23 @@ BROKEN = {
 }
 
 
+def cookie_of(place, username, groups=()):
+    value, _ = place.session(username, groups)
+    return {"name": SESSION_COOKIE, "value": value, "url": place.url.replace("http", "https"), "secure": True}
+
+
+@contextmanager
+def finished(page):
+    """The requests that the page makes in this block, but the one that never ends."""
+    made = []
+    page.on("requestfinished", lambda request: made.append(request))  # noqa: PLW0108 - playwright takes no method of a list
+    yield made
+    page.wait_for_load_state("load")
+    made[:] = [request for request in made if urlsplit(request.url).path != "/events"]
+
+
 def log_in(place, someone, username, groups=()):
-    cookie = {"name": SESSION_COOKIE, "value": place.session(username, groups)[0], "url": place.url.replace("http", "https")}
-    someone.context.add_cookies([{**cookie, "secure": True}])
+    someone.context.add_cookies([cookie_of(place, username, groups)])
     someone.portal = place.url
     someone.page.goto(f"{place.url}/")
 
@@ -141,6 +156,57 @@ def test_with_many_apps_those_that_need_the_person_are_named_first(browser, ever
         named.filter(has_text="Revoked").click()
         assert someone.page.url.endswith("#analytics.app-10")
         expect(someone.app("analytics/app-10")).to_be_in_viewport()
+
+
+def test_what_changes_on_the_page_leaves_the_rest_as_it_is(browser, place):
+    """The focus where it is, what was opened open, the order that of the titles; also when apps come and go."""
+    place.clear()
+    for number, title in enumerate(("Lake", "Trino", "Zoo")):
+        place.app(title, number)
+    place.api.put(USER_CREDENTIALS, credential_of("alice", "app-01", name="two", status={**CONNECTED, "scopes": ["query"]}))
+    with Person(browser) as someone:
+        log_in(place, someone, "alice")
+        focused = someone.app("analytics/app-02").get_by_role("button", name="Authorize")
+        someone.page.get_by_text("What it may do").click()
+        focused.focus()
+        place.while_served(USER_CREDENTIALS, credential_of("alice", "app-00", status=CONNECTED))
+        expect(someone.app("analytics/app-00")).to_have_attribute("data-state", "Active")
+        expect(someone.app("analytics/app-01").locator("details")).to_have_attribute("open", "")
+        place.while_served(OAUTH_APPS, app_of("app-03", spec={"displayName": "Oracle"}))
+        expect(someone.page.get_by_role("heading", level=2)).to_have_text(["Lake", "Oracle", "Trino", "Zoo"])
+        place.while_served(OAUTH_APPS, app_of("app-01", spec={"displayName": "Aurora", "access": {"users": ["bob"]}}))
+        expect(someone.page.get_by_role("heading", level=2)).to_have_text(["Lake", "Oracle", "Zoo"])
+        place.while_served(OAUTH_APPS, app_of("app-01", spec={"displayName": "Trino"}))
+        expect(someone.page.get_by_role("heading", level=2)).to_have_text(["Lake", "Oracle", "Trino", "Zoo"])
+        expect(focused).to_be_focused()
+        ids = someone.page.evaluate("[...document.querySelectorAll('[id]')].map(({ id }) => id)")
+        assert len(ids) == len(set(ids))
+
+
+def test_a_page_of_somebody_else_does_not_become_one_s_own(browser, place):
+    """Two tabs: in the other one somebody else logged in meanwhile."""
+    place.clear()
+    place.app("Trino", 1)
+    with Person(browser) as someone:
+        log_in(place, someone, "alice")
+        someone.context.clear_cookies()
+        someone.context.add_cookies([cookie_of(place, "bob")])
+        someone.page.evaluate("refresh(live)")
+        expect(someone.page.get_by_text("Logged in as bob")).to_be_visible()
+
+
+@pytest.mark.parametrize("path", ["/", "/admin/apps"])
+def test_a_first_visit_to_thirty_apps_takes_less_than_14_kb(browser, everything, path):
+    """Everything on the wire, headers included, but the icon: as much as a server sends before it has to wait for the browser."""
+    with Person(browser) as someone:
+        someone.context.add_cookies([cookie_of(everything, "paula", ("platform",))])
+        with finished(someone.page) as requests:
+            someone.page.goto(everything.url + path)
+            expect(someone.page.locator("li.app").nth(29)).to_be_attached()
+        sizes = {urlsplit(request.url).path: request.sizes() for request in requests}
+    assert {path, "/static/portal.css", "/static/portal.js"} <= set(sizes)
+    sent = [size["responseBodySize"] + size["responseHeadersSize"] for name, size in sizes.items() if not name.endswith(".svg")]
+    assert sum(sent) < 14 * 1024
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -50,7 +50,7 @@ def shared_with(origin: str) -> dict[str, str]:
 async def session(request: web.Request) -> web.StreamResponse:
     """``GET /api/session``: who is logged in, and what requests that change something must carry."""
     person = visit_of(request).person
-    return answer(SessionState(username=person.username, groups=person.groups, form_token=person.form_token))
+    return answer(SessionState(username=person.username, groups=person.groups, form_token=person.new_form_token()))
 
 
 async def apps(request: web.Request) -> web.StreamResponse:

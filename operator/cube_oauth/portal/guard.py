@@ -11,6 +11,7 @@ from cube_oauth.kube.api import KubeError
 from cube_oauth.portal import api
 from cube_oauth.portal.addresses import client_address
 from cube_oauth.portal.openapi import TOKEN_HEADER
+from cube_oauth.portal.pages import pack
 from cube_oauth.portal.portal import VISIT, portal_of
 from cube_oauth.portal.proxy import continued, person_of
 from cube_oauth.portal.refusals import RefusedError
@@ -57,6 +58,7 @@ async def guard(request: web.Request, handler: Callable[[web.Request], Awaitable
     if private:
         response.headers["Referrer-Policy"] = "no-referrer"
     visit.close(response)
+    pack(request, response)
     return response
 
 

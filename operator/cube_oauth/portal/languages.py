@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from cube_oauth.portal.german import GERMAN
+from cube_oauth.portal.preferences import preferences
 from cube_oauth.portal.texts import ENGLISH, Moment, Text
 
 if TYPE_CHECKING:
@@ -72,17 +73,6 @@ LANGUAGES: Mapping[str, Language] = {language.code: language for language in (La
 
 
 def chosen(accept_language: str | None) -> Language:
-    """What the browser asks for (``Accept-Language``, RFC 9110, section 12.5.4), or English."""
-    wished = sorted((_wish(part) for part in (accept_language or "").split(",")), key=lambda wish: -wish[1])
-    known = (LANGUAGES[code] for code, weight in wished if weight > 0 and code in LANGUAGES)
-    return next(known, LANGUAGES["en"])
-
-
-def _wish(part: str) -> tuple[str, float]:
-    """The language without its region, and its weight."""
-    tag, _, parameter = part.partition(";")
-    try:
-        weight = float(parameter.partition("=")[2]) if parameter.strip() else 1.0
-    except ValueError:
-        weight = 0.0
-    return tag.strip().partition("-")[0].lower(), weight
+    """What the browser asks for (``Accept-Language``, RFC 9110, section 12.5.4) without its region, or English."""
+    wished = (tag.partition("-")[0] for tag, weight in preferences(accept_language) if weight > 0)
+    return next((LANGUAGES[code] for code in wished if code in LANGUAGES), LANGUAGES["en"])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 
+from cube_oauth.portal.preferences import accepts
 from cube_oauth.portal.texts import Text, say
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class StaticFile:
 
     body: bytes
     packed: bytes
-    """The same, gzip. Pages are not packed: their length would say something about the form token in them (BREACH)."""
+    """The same, gzip."""
     content_type: str
     version: str
 
@@ -38,6 +39,24 @@ class StaticFile:
 def _static(name: str, content_type: str) -> StaticFile:
     body = (HERE / "static" / name).read_bytes()
     return StaticFile(body, gzip.compress(body, mtime=0), content_type, hashlib.sha256(body).hexdigest()[:12])
+
+
+def takes_gzip(request: web.Request) -> bool:
+    """Whether the browser unpacks what is packed."""
+    return accepts(request.headers.get("Accept-Encoding"), "gzip")
+
+
+def pack(request: web.Request, response: web.StreamResponse) -> None:
+    """Pages are sent packed, unless the request brought something that may stand in them.
+
+    Then their length would say how much of it is like the rest of the page (BREACH). For the same reason the form token, the only
+    secret in them, is never the same twice.
+    """
+    if response.content_type != "text/html" or request.method != "GET" or request.query_string:
+        return
+    response.headers["Vary"] = "Accept-Encoding"
+    if takes_gzip(request):
+        response.enable_compression(web.ContentCoding.gzip)
 
 
 @pass_context
@@ -66,7 +85,7 @@ class Pages:
         session = visit.session
         common = {
             "session": session,
-            "form_token": session.form_token if session else "",
+            "form_token": session.new_form_token() if session else "",
             "language": visit.language,
             "admin": visit.admin,
             "proxied": visit.proxied,
@@ -98,7 +117,7 @@ class Pages:
         if file is None:
             raise web.HTTPNotFound
         headers = {"Cache-Control": FOREVER, "Vary": "Accept-Encoding"}
-        if "gzip" not in request.headers.get("Accept-Encoding", ""):
+        if not takes_gzip(request):
             return web.Response(body=file.body, content_type=file.content_type, headers=headers)
         return web.Response(body=file.packed, content_type=file.content_type, headers={**headers, "Content-Encoding": "gzip"})
 

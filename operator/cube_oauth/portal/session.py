@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hmac
 import re
 import secrets
@@ -85,14 +86,30 @@ class Session(Model):
         """The same, used now."""
         return self.model_copy(update={"seen": int(now.timestamp())})
 
-    @property
-    def form_token(self) -> str:
-        """What every form of this session carries, and no other site can know."""
-        return digest("form", self.id)
+    def new_form_token(self) -> str:
+        """What the forms of a page carry, and no other site can know.
+
+        Masked anew each time: a packed page is no shorter for a good guess (BREACH).
+        """
+        mask = secrets.token_bytes(len(self._form_secret))
+        return base64.urlsafe_b64encode(mask + _masked(self._form_secret, mask)).decode()
 
     def owns(self, token: str) -> bool:
         """Whether a form came from this session."""
-        return hmac.compare_digest(token.encode(), self.form_token.encode())
+        try:
+            given = base64.urlsafe_b64decode(token.encode())
+        except ValueError:
+            return False
+        half = len(given) // 2
+        return hmac.compare_digest(_masked(given[half:], given[:half]), self._form_secret)
+
+    @property
+    def _form_secret(self) -> bytes:
+        return digest("form", self.id).encode()
+
+
+def _masked(value: bytes, mask: bytes) -> bytes:
+    return bytes(one ^ other for one, other in zip(value, mask, strict=False))
 
 
 class Pending(Model):

@@ -187,7 +187,7 @@ class Browser:
         return self.world.cookies.pending.opened(value).items if value else ()
 
     def token(self):
-        return self.session.form_token if self.session else ""
+        return self.session.new_form_token() if self.session else ""
 
     async def begin(self, app="analytics/trino"):
         """Press Authorize; gives the state that was sent to the provider."""

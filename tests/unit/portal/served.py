@@ -36,7 +36,7 @@ class Place:
         return Portal(settings, cluster, self.cookies, LogInProvider(LOG_IN))
 
     async def serve(self, ready, end, changed):
-        port = free_port()
+        self._loop, port = asyncio.get_running_loop(), free_port()
         self.url = f"http://localhost:{port}"
         settings = dataclasses.replace(settings_of(self.url), admins=Admins(groups=("platform",)), **changed)
         async with TestServer(application(self.furnish(settings)), host="localhost", port=port):
@@ -45,6 +45,10 @@ class Place:
 
     def app(self, title, number, **more):
         self.api.put(OAUTH_APPS, app_of(f"app-{number:02}", spec={"displayName": title}, **more))
+
+    def while_served(self, resource, body):
+        """Put an object there as the watch would, so that open pages hear of it."""
+        self._loop.call_soon_threadsafe(self.api.put, resource, body)
 
     def clear(self):
         for plural, namespace, name in list(self.api.objects):
@@ -56,7 +60,7 @@ class Place:
     def session(self, username, groups=()):
         """Somebody who is logged in: the cookie's value, and the token of the forms."""
         session = Session.begin(username, groups, utc_now())
-        return self.cookies.session.sealed(session), session.form_token
+        return self.cookies.session.sealed(session), session.new_form_token()
 
 
 @contextmanager

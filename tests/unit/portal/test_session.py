@@ -38,10 +38,18 @@ def test_a_short_idle_limit_is_counted_from_the_last_use_all_the_same():
 
 def test_a_form_belongs_to_one_session():
     one, other = Session.begin("alice", (), NOW), Session.begin("alice", (), NOW)
-    assert one.owns(one.form_token)
-    assert not one.owns(other.form_token)
-    assert not one.owns("")
-    assert one.id not in one.form_token
+    token = one.new_form_token()
+    assert one.owns(token)
+    assert not one.owns(other.new_form_token())
+    assert not any(one.owns(wrong) for wrong in ("", "é", "=", token[:-4], token[4:]))
+    assert one.id not in token
+
+
+def test_a_form_s_token_is_never_the_same_twice():
+    session = Session.begin("alice", (), NOW)
+    tokens = {session.new_form_token() for _ in range(8)}
+    assert len({token[:8] for token in tokens}) == len({token[-8:] for token in tokens}) == 8
+    assert all(session.owns(token) for token in tokens)
 
 
 @pytest.mark.parametrize("path", ["/", "/connect/analytics/trino", "/connect/a/b.c-d"])

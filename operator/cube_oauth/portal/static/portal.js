@@ -24,17 +24,31 @@ function localise(within) {
   }
 }
 
+const person = (within) => within.querySelector(".account strong")?.textContent;
+
 async function refresh(live) {
   const answer = await fetch(location.pathname, { headers: { "X-Live": "1" } });
-  const next = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("[data-live]");
-  if (!answer.ok || !next) return location.reload(); // the session is over, say: the page tells
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const next = fresh.querySelector("[data-live]");
+  if (!answer.ok || !next || person(fresh) !== person(document)) return location.reload(); // another session, or none: the page tells
   localise(next);
   live.dataset.live = next.dataset.live;
-  const old = new Map([...live.children].map((entry) => [entry.dataset.app, entry]));
-  live.replaceChildren(...[...next.children].map((entry) => {
-    const known = old.get(entry.dataset.app); // what did not change keeps its focus
-    return known?.isEqualNode(entry) ? known : entry;
-  }));
+  renew(live, next);
+}
+
+function renew(live, next) { // what did not change stays in its place and keeps the focus; what was opened stays open
+  for (const opened of live.querySelectorAll(".app:has(details[open])")) {
+    next.querySelector(`[data-app="${opened.dataset.app}"] details`)?.setAttribute("open", "");
+  }
+  const fresh = [...next.children];
+  [...live.children].filter((old) => !fresh.some((entry) => entry.isEqualNode(old))).forEach((old) => old.remove());
+  let at = live.firstElementChild;
+  for (const entry of fresh) {
+    if (at?.isEqualNode(entry)) at = at.nextElementSibling;
+    else live.insertBefore(entry, at);
+  }
+  while (at?.nextElementSibling) at.nextElementSibling.remove();
+  at?.remove();
 }
 
 function follow(live) {
