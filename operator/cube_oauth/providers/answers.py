@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,7 @@ _OK = range(200, 300)
 _TOKENS = ("access_token", "refresh_token", "id_token")
 _FORM_TYPES = ("application/x-www-form-urlencoded", "text/plain", "")
 _MOST_FIELDS = 64
+_MOST_DIGITS = 100
 _A_POINT_IN_TIME = 10**9
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]+)?")
 _DIGITS = re.compile(r"[0-9]{1,9}")
@@ -81,16 +83,29 @@ def retry_after(header: str | None, now: datetime) -> timedelta | None:
         return min(timedelta(seconds=int(header)), LONGEST_RETRY_AFTER)
     try:
         moment = parsedate_to_datetime(header)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return min(max(moment - now, timedelta(0)), LONGEST_RETRY_AFTER)
 
 
+def _decoded(body: bytes) -> str:
+    """JSON is UTF-8 (RFC 8259, section 8.1). What is not is Latin-1, in which every byte means something: tokens are ASCII anyway."""
+    try:
+        return body.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return body.decode("latin-1")
+
+
+def _integer(digits: str) -> float:
+    """Python refuses to read a number of some thousand digits, and with it the tokens beside it."""
+    return int(digits) if len(digits) <= _MOST_DIGITS else math.inf
+
+
 def json_object(body: bytes) -> dict[str, Any] | None:
     """The JSON object in ``body``, or None when there is none. Never raises: a parser's error would quote the body."""
     try:
-        value = json.loads(body.decode("utf-8-sig"))
+        value = json.loads(_decoded(body), parse_int=_integer)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
@@ -98,7 +113,7 @@ def json_object(body: bytes) -> dict[str, Any] | None:
 
 def _form(body: bytes) -> dict[str, Any]:
     try:
-        return dict(parse_qsl(body.decode(), max_num_fields=_MOST_FIELDS))
+        return dict(parse_qsl(_decoded(body), max_num_fields=_MOST_FIELDS))
     except ValueError:
         return {}
 
@@ -133,13 +148,20 @@ def _refresh_lifetime(found: dict[str, Any]) -> timedelta | None:
     return lifetime(value, LONGEST_REFRESH_LIFETIME)
 
 
+def _code(said: object) -> str | None:
+    """The ``error`` of an answer; some wrap it into an object."""
+    if isinstance(said, dict):
+        return _text(said.get("code")) or _text(said.get("type"))
+    return _text(said)
+
+
 def refuse(answer: HTTPAnswer) -> None:
     """Raise the ProviderError that an answer without tokens means, by its body and status; 200 may hold an error, too."""
     found = fields(answer)
-    code = _text(found.get("error"))
-    if answer.status in _OK and code is None:
+    said = found.get("error")
+    if answer.status in _OK and not said:
         return
-    raise error(sort(answer.status, code, _text(found.get("error_description"))), retry_after=answer.retry_after)
+    raise error(sort(answer.status, _code(said), _text(found.get("error_description"))), retry_after=answer.retry_after)
 
 
 def token_answer(answer: HTTPAnswer, scope_separator: str = " ") -> TokenAnswer:

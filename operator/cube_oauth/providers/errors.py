@@ -306,7 +306,7 @@ BY_CODE: Mapping[str, Reason] = {
     "internal_failure": PROVIDER_UNAVAILABLE,
     "not_allowed": ACCESS_DENIED,  # Keycloak: this person may not have an offline token
 }
-"""By the ``error`` of the answer."""
+"""By the ``error`` of the answer, in lower case."""
 
 BY_CODE_AND_STATUS: Mapping[tuple[str, int], Reason] = {
     # Keycloak says so of a wrong secret; a client without the right is a 400 (RFC 6749, section 5.2)
@@ -348,7 +348,7 @@ def sort(status: int, code: str | None, description: str | None = None) -> Reaso
         return RATE_LIMITED
     if status >= _SERVER_ERROR:
         return PROVIDER_UNAVAILABLE
-    code = code or ""
+    code = (code or "").strip().lower()
     by_description = BY_DESCRIPTION.get((code, (description or "").strip().rstrip(".").lower()))
     return by_description or BY_CODE_AND_STATUS.get((code, status)) or BY_CODE.get(code) or _by_status(status)
 

@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cube_oauth.providers.answers import HTTPAnswer, lifetime, retry_after, token_answer
+from cube_oauth.providers.answers import HTTPAnswer, lifetime, refuse, retry_after, token_answer
 from cube_oauth.providers.errors import ProviderError
 
 NOW = datetime(2026, 11, 23, 18, 0, tzinfo=UTC)
@@ -29,6 +29,8 @@ LIFETIMES = {
     "infinite": (float("inf"), None),
     "not a number": (float("nan"), None),
     "an exponent as text": ("1e3", None),
+    "an exponent": (1e20, None),
+    "with its unit": ("3600s", None),
 }
 
 
@@ -49,6 +51,7 @@ RETRIES = {
     "absurd": ("9" * 5000, None),
     "negative": ("-5", None),
     "a year that no calendar has": ("Mon, 23 Nov 99999 18:00:00 GMT", None),
+    "a time zone that no place has": ("Mon, 23 Nov 2026 18:00:30 +99999999999999999999", None),
 }
 
 
@@ -88,6 +91,9 @@ READABLE = {
     "a form": ("access_token=a&scope=repo&token_type=bearer", "application/x-www-form-urlencoded"),
     "a form that calls itself text": ("access_token=a&expires=5183999", "text/plain"),
     "a form without a type": ("access_token=a", ""),
+    "JSON in Latin-1": ('{"access_token": "a", "name": "Jos\u00e9"}'.encode("latin-1"), "application/json"),
+    "a form in Latin-1": ("access_token=a&name=Jos\u00e9".encode("latin-1"), ""),
+    "a token beside a number that is too long to be read": (f'{{"access_token": "a", "expires_in": {"9" * 5000}}}', "application/json"),
     "a token beside an error": ('{"access_token": "a", "error": "odd"}', "application/json"),
     "a token beside nulls": ('{"access_token": "a", "error": null, "refresh_token": null}', "application/json"),
     "an empty refresh token": ('{"access_token": "a", "refresh_token": ""}', "application/json"),
@@ -135,7 +141,32 @@ def test_tokens_in_an_answer_that_is_no_success_do_not_count():
     assert caught.value.reason == "ProviderUnavailable"
 
 
-def test_an_error_that_is_an_object_is_sorted_by_the_status():
+ERRORS = {
+    "an object without a code of OAuth's": ('{"error": {"code": 403, "status": "PERMISSION_DENIED"}}', 403, "RefusedWithoutReason"),
+    "an object with one": ('{"error": {"code": "invalid_grant", "message": "over"}}', 400, "InvalidGrant"),
+    "an object with one as its type": ('{"error": {"code": 190, "type": "invalid_grant"}}', 400, "InvalidGrant"),
+    "an object with 200": ('{"error": {"code": "invalid_grant"}}', 200, "InvalidGrant"),
+    "in capitals": ('{"error": "INVALID_GRANT"}', 400, "InvalidGrant"),
+    "in spaces": ('{"error": " invalid_grant "}', 400, "InvalidGrant"),
+    "in an answer that says it is none (Slack)": ('{"ok": false, "error": "invalid_refresh_token"}', 200, "InvalidGrant"),
+    "in Latin-1": ('{"error": "invalid_grant", "error_description": "abgelaufen f\u00fcr immer"}'.encode("latin-1"), 400, "InvalidGrant"),
+    "a number": ('{"error": 7}', 400, "RefusedWithoutReason"),
+    "a list": ('{"error": ["invalid_grant"]}', 400, "RefusedWithoutReason"),
+}
+
+
+@pytest.mark.parametrize(("body", "status", "reason"), ERRORS.values(), ids=ERRORS.keys())
+def test_an_error(body, status, reason):
     with pytest.raises(ProviderError) as caught:
-        token_answer(answer('{"error": {"code": 403, "status": "PERMISSION_DENIED"}}', 403))
-    assert caught.value.reason == "RefusedWithoutReason"
+        token_answer(answer(body, status))
+    assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize("body", ['{"error": {"message": "down"}}', '{"error": 7}'])
+def test_no_error_is_taken_for_success(body):
+    with pytest.raises(ProviderError):
+        refuse(answer(body))
+
+
+def test_a_name_in_latin_1_is_the_persons():
+    assert token_answer(answer('{"access_token": "a", "username": "Jos\u00e9"}'.encode("latin-1"))).said["username"] == "Jos\u00e9"
