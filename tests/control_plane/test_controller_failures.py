@@ -19,6 +19,25 @@ def reject(installation, credential, revision):
     installation.kube.patch(path, {"status": {"demand": {"rejectedRevision": revision}}})
 
 
+def test_sign_ins_that_are_refused_as_if_the_client_were_wrong_hold_up_nobodys_refresh(installation, provider):
+    installation.start()
+    installation.app()
+    bob = installation.connect("bob")
+
+    def refused(person):
+        provider.control.fail(1, status=401, body={"error": "invalid_client"})
+        installation.authorize(person)
+        eventually(lambda: condition(installation.look(person), "Authorized")["reason"] == "InvalidClient", say=installation.tell)
+
+    refused("alice")
+    assert installation.ready()["status"] == "True"  # bob was accepted, and others may connect
+    refused("bob")
+    eventually(lambda: installation.ready()["reason"] == "InvalidClient", say=installation.tell)
+    reject(installation, bob, 1)
+    installation.until("bob", "trino", lambda status: status["revision"] == 2)
+    eventually(lambda: installation.ready()["reason"] == "Ready", say=installation.tell)
+
+
 def test_while_the_provider_is_down_a_token_serves_until_it_ends_and_heals_when_it_is_back(installation, provider):
     installation.start()
     installation.app(refresh=EARLY)

@@ -8,7 +8,7 @@ import logging
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cube_oauth.controller import status
 from cube_oauth.controller.absence import gone
@@ -49,6 +49,9 @@ log = logging.getLogger(__name__)
 
 LOOK_AGAIN_NOT_READY = timedelta(seconds=5)
 LOOK_AGAIN_READY = timedelta(seconds=60)
+SEVERAL = 2
+"""So many credentials whose refresh is refused, and none accepted in between, are a fault of the app's: the others wait."""
+
 FRESH = timedelta(seconds=60)
 """How long a client secret that was read is used without reading it again."""
 
@@ -56,6 +59,10 @@ REDISCOVER = timedelta(hours=1)
 READY, READY_SENTENCE = "Ready", "People can connect."
 FIRST_PAUSE, LONGEST_PAUSE = 30.0, 600.0
 """Seconds between attempts while the provider refuses the client."""
+
+LAPSES = timedelta(minutes=2)
+"""So long after the next attempt was due a refusal is forgotten if there was none: whoever corrected something at the provider
+need not wait until somebody, whom we keep from connecting, has connected."""
 
 PROVIDER_AVAILABLE = "ProviderAvailable"
 """The condition that is there, as False, while a provider is in trouble."""
@@ -118,6 +125,12 @@ class Refusal:
     fingerprint: str
     failures: int
     retry_at: datetime
+    refreshes: frozenset[Key] = frozenset()
+    """Whose refresh was refused, of the first two: one alone holds up nobody else."""
+
+    def holds(self, credential: Key) -> bool:
+        """Whether this credential is not refreshed before ``retry_at``."""
+        return credential in self.refreshes or len(self.refreshes) >= SEVERAL
 
 
 class Apps:
@@ -147,6 +160,10 @@ class Apps:
         self._refusals: dict[Key, Refusal] = {}
         self._accepted: dict[Key, str] = {}
         """The fingerprints of those whose last answer was no refusal."""
+        self._alone: dict[Key, Key] = {}
+        """The credential that the provider refused last while it went on to accept others of the app."""
+        self._signing_in: dict[Key, str] = {}
+        """By app, whose sign-in was refused although the provider accepts the client."""
         self._locks: dict[Key, asyncio.Lock] = {}
         self._told: dict[Key, tuple[Problem | None, str]] = {}
         self._troubles: dict[Key, tuple[int, Problem]] = {}
@@ -157,6 +174,18 @@ class Apps:
         """The namespaces that were looked at (None: all of them); of the others the status says what was known."""
         self._accounts: dict[Key, tuple[Condition | None, str | None]] = {}
         self._started = clock.now()
+        self._memory: tuple[dict[Key, Any], ...] = (
+            self._findings,
+            self._refusals,
+            self._accepted,
+            self._alone,
+            self._signing_in,
+            self._locks,
+            self._told,
+            self._troubles,
+            self._tried,
+            self._accounts,
+        )
 
     # ---- questions
 
@@ -169,10 +198,10 @@ class Apps:
         finding = self._findings.get(key)
         return finding is not None and finding.problem is None
 
-    def not_before(self, key: Key) -> datetime | None:
-        """While the provider refuses the client: when to try again."""
+    def not_before(self, key: Key, credential: Key) -> datetime | None:
+        """While the provider refuses the client: when to try again with this credential."""
         refusal = self._refusals.get(key)
-        return refusal.retry_at if refusal else None
+        return refusal.retry_at if refusal and refusal.holds(credential) else None
 
     async def client(self, key: Key) -> Client:
         """The app's endpoints and client, with a secret read not long ago. Raises AppNotReadyError, ProviderError, KubeError."""
@@ -258,32 +287,50 @@ class Apps:
 
     # ---- what requests to the provider showed
 
-    def refused(self, key: Key, error: ProviderError) -> None:
-        """The provider refused the client or the request: say so at the app, and leave its credentials alone."""
-        finding, known = self._findings.get(key), self._refusals.get(key)
+    def refused(self, key: Key, error: ProviderError, credential: Key | None = None) -> None:
+        """The provider refused the client or the request: say so at the app, and leave its credentials alone.
+
+        ``credential`` is whose refresh it was; None: a sign-in, in which a person has a hand, and which holds up no refresh.
+        """
+        finding, known, now = self._findings.get(key), self._refusals.get(key), self._clock.now()
         if finding is None:
             return
-        if known and known.retry_at > self._clock.now():
-            return  # one of several that were under way together
-        failures = known.failures + 1 if known else 1
-        retry_at = self._clock.now() + full_jitter(failures, FIRST_PAUSE, LONGEST_PAUSE)
-        self._refusals[key] = Refusal(Problem(error.reason, error.message), finding.fingerprint, failures, retry_at)
+        refreshes = known.refreshes if known else frozenset()
+        if credential and len(refreshes) < SEVERAL:
+            refreshes |= {credential}
+        if known and known.retry_at > now:  # one of several that were under way together
+            failures, retry_at = known.failures, known.retry_at
+        else:
+            failures = known.failures + 1 if known else 1
+            retry_at = now + full_jitter(failures, FIRST_PAUSE, LONGEST_PAUSE)
+        self._refusals[key] = Refusal(Problem(error.reason, error.message), finding.fingerprint, failures, retry_at, refreshes)
         self._schedule(key, None)
 
-    def blames_one(self, key: Key, error: ProviderError) -> bool:
-        """Whether a refusal is about one credential: the provider has just accepted another, from the client as it is now.
+    def blames_one(self, key: Key, error: ProviderError, credential: Key) -> bool:
+        """Whether a refused refresh is about one credential: the provider has just accepted another, from the client as it is now.
 
-        A second refusal in a row is the app's.
+        A second refusal in a row is the app's; so is a refused client, unless this one was refused alone before.
         """
-        fingerprint, finding = self._accepted.pop(key, None), self._findings.get(key)
-        same = finding is not None and finding.fingerprint == fingerprint
-        return same and error.reason != INVALID_CLIENT.word
+        accepted = self._accepts(key)
+        self._accepted.pop(key, None)
+        return accepted and (error.reason != INVALID_CLIENT.word or self._alone.get(key) == credential)
 
-    def accepted(self, key: Key) -> None:
-        """The provider accepted the client."""
+    def blames_person(self, key: Key, uid: str) -> bool:
+        """Whether a refused sign-in is about the person: the provider accepts the client as it is now and refused no other."""
+        return self._accepts(key) and self._signing_in.setdefault(key, uid) == uid
+
+    def _accepts(self, key: Key) -> bool:
+        finding = self._findings.get(key)
+        return finding is not None and finding.fingerprint == self._accepted.get(key)
+
+    def accepted(self, key: Key, credential: Key | None = None) -> None:
+        """The provider accepted the client: at a refresh of ``credential``, or at a sign-in."""
         if finding := self._findings.get(key):
             self._accepted[key] = finding.fingerprint
-        if self._refusals.pop(key, None):
+        self._signing_in.pop(key, None)
+        if refusal := self._refusals.pop(key, None):
+            if len(refusal.refreshes) == 1 and credential not in refusal.refreshes:
+                [self._alone[key]] = refusal.refreshes
             self._schedule(key, None)
             self._changed(key)
 
@@ -327,15 +374,14 @@ class Apps:
         """Look at one app, write its status if it differs; when to look again."""
         app = self._inventory.apps.get(key)
         if app is None:
-            self._accepted.pop(key, None)
-            for known in (self._findings, self._refusals, self._locks, self._told, self._troubles, self._tried, self._accounts):
+            for known in self._memory:
                 known.pop(key, None)
             return None
         before = self._findings.get(key)
         finding = await self._examine(app, use_status=before is None or before.provisional)
         self._note(app, finding)
         refusal = self._refusals.get(key)
-        if refusal and refusal.fingerprint != finding.fingerprint:
+        if refusal and (refusal.fingerprint != finding.fingerprint or self._clock.now() > refusal.retry_at + LAPSES):
             self._refusals.pop(key)
         await self._publish(app, finding)
         decides = (finding.problem, finding.fingerprint)

@@ -31,6 +31,9 @@ OUTAGE = frozenset(
 )
 """Reasons that say something about the provider, and not about one request to it."""
 
+BY_A_CODE = ("exchange", "ProviderUnavailable")
+"""A person hands in an authorization code, and some providers break on one that they never gave: no reason to ask less often."""
+
 
 class Calls:
     """Watches requests."""
@@ -51,7 +54,7 @@ class Calls:
             answer = await call
         except ProviderError as problem:
             reason = problem.reason
-            self._heed(app, origin, problem)
+            self._heed(app, origin, problem, slower=(request, reason) != BY_A_CODE)
             raise
         finally:
             self._metrics.provider_requests.labels(*app, request, reason).inc()
@@ -60,10 +63,11 @@ class Calls:
         self._heed(app, origin, None)
         return answer
 
-    def _heed(self, app: Key, origin: str, problem: ProviderError | None) -> None:
+    def _heed(self, app: Key, origin: str, problem: ProviderError | None, *, slower: bool = True) -> None:
         now = self._clock.now()
         if problem and problem.reason in OUTAGE:
-            self._budget.failed(origin, now)
+            if slower:
+                self._budget.failed(origin, now)
             self._apps.in_trouble(app, problem)
         else:
             self._budget.succeeded(origin, now)

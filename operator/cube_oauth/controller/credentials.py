@@ -162,7 +162,7 @@ class Credentials:
 
     def _not_before(self, key: Key, app: Key, token: TokenSecret | None) -> datetime | None:
         urls = (token.record.token_url, token.record.exchange_url) if token else ()
-        pauses = (self._backoff.not_before(key, *(origin(url) for url in urls if url)), self._apps.not_before(app))
+        pauses = (self._backoff.not_before(key, *(origin(url) for url in urls if url)), self._apps.not_before(app, key))
         return max((pause for pause in pauses if pause), default=None)
 
     def _readable(self, token: TokenSecret | None) -> tuple[TokenSecret | None, bool]:

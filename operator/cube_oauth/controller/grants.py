@@ -358,8 +358,9 @@ class Grants:
         log.info("exchange", extra={**order.where, "reason": problem.reason})
         if problem.kind is Kind.WEATHER:
             return await self._later(order, problem, now)
-        if problem.kind is Kind.APP:
-            self._apps.refused(app_key(order.credential), problem)
+        app = app_key(order.credential)
+        if problem.kind is Kind.APP and not self._apps.blames_person(app, order.credential.metadata.uid):
+            self._apps.refused(app, problem)
         sentence = SENTENCES[CODE_REFUSED] if problem.reason == CODE_REFUSED else problem.message
         await self._finish(order.secret, order.credential, problem.reason, sentence)
         return None

@@ -244,7 +244,7 @@ class Rotation:
             return merged(there, attempt.token, *terms)
 
         written = await self._tokens.settle(uid, attempt.token, merge)
-        self._apps.accepted(app_key(observed.credential))
+        self._apps.accepted(app_key(observed.credential), key_of(observed.credential.metadata))
         self._backoff.succeeded(key_of(observed.credential.metadata))
         if written is None and attempt.secured:  # its refresh token was redeemed by whoever came after us
             self._say(observed, OVERTAKEN)
@@ -280,8 +280,8 @@ class Rotation:
     def _refused(self, observed: Observed, problem: ProviderError) -> None:
         """Say it at the app, which waits; or at the one credential that it is about, so that it does not hold up the others."""
         app, meta = app_key(observed.credential), observed.credential.metadata
-        if not self._apps.blames_one(app, problem):
-            self._apps.refused(app, problem)
+        if not self._apps.blames_one(app, problem, key_of(meta)):
+            self._apps.refused(app, problem, key_of(meta))
             return
         self._backoff.failed(key_of(meta), self._clock.now())
         self._events.warning("UserCredential", meta, problem.reason, problem.message)

@@ -90,7 +90,7 @@ def retry_after(header: str | None, now: datetime) -> timedelta | None:
 
 
 def _decoded(body: bytes) -> str:
-    """JSON is UTF-8 (RFC 8259, section 8.1). What is not is Latin-1, in which every byte means something: tokens are ASCII anyway."""
+    """JSON is UTF-8 (RFC 8259, section 8.1). What is not is read as Latin-1, where every byte counts: tokens are ASCII."""
     try:
         return body.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -96,21 +96,36 @@ async def test_failures_that_are_interrupted_by_a_success_are_no_trouble(bench):
 
 
 SCOPE = ProviderError(Kind.APP, "InvalidScope", "Not granted.")
+ALICE, BOB, CAROL = (("team", f"trino-{name}") for name in ("alice", "bob", "carol"))
 
 
 async def test_a_refusal_right_after_an_acceptance_is_about_one_credential_and_a_second_in_a_row_about_the_app(bench):
     await bench.look()
-    assert not bench.apps.blames_one(KEY, SCOPE)
+    assert not bench.apps.blames_one(KEY, SCOPE, ALICE)
     for _ in range(3):
         bench.apps.accepted(KEY)
-        assert bench.apps.blames_one(KEY, SCOPE)
-    assert not bench.apps.blames_one(KEY, SCOPE)
+        assert bench.apps.blames_one(KEY, SCOPE, ALICE)
+    assert not bench.apps.blames_one(KEY, SCOPE, ALICE)
 
 
 async def test_a_refused_client_is_the_apps_whoever_was_accepted_before(bench):
     await bench.look()
     bench.apps.accepted(KEY)
-    assert not bench.apps.blames_one(KEY, WRONG)
+    assert not bench.apps.blames_one(KEY, WRONG, ALICE)
+
+
+async def test_whoever_was_refused_alone_is_no_news_of_the_app_a_second_time(bench):
+    bench.apps.refused(KEY, WRONG, ALICE)
+    bench.apps.accepted(KEY, BOB)
+    assert bench.apps.blames_one(KEY, WRONG, ALICE)
+    bench.apps.accepted(KEY, BOB)
+    assert not bench.apps.blames_one(KEY, WRONG, CAROL)
+
+
+async def test_whoever_is_accepted_after_all_was_not_refused_alone(bench):
+    bench.apps.refused(KEY, WRONG, ALICE)
+    bench.apps.accepted(KEY, ALICE)
+    assert not bench.apps.blames_one(KEY, WRONG, ALICE)
 
 
 async def test_an_acceptance_of_the_client_as_it_was_says_nothing_of_it_as_it_is(bench):
@@ -118,27 +133,62 @@ async def test_an_acceptance_of_the_client_as_it_was_says_nothing_of_it_as_it_is
     bench.apps.accepted(KEY)
     bench.secret("second")
     await bench.look()
-    assert not bench.apps.blames_one(KEY, SCOPE)
+    assert not bench.apps.blames_one(KEY, SCOPE, ALICE)
+    assert not bench.apps.blames_person(KEY, "uid-1")
 
 
 async def test_a_refused_client_is_said_at_the_app_and_heals_with_the_secret(bench):
-    bench.apps.refused(KEY, WRONG)
+    bench.apps.refused(KEY, WRONG, ALICE)
     assert (await bench.look())["Ready"] == ("False", "InvalidClient")
     assert bench.apps.ready(KEY)  # its credentials are left alone
-    assert bench.apps.not_before(KEY) > bench.clock.now()
+    assert bench.apps.not_before(KEY, ALICE) > bench.clock.now()
     bench.secret("corrected")
     bench.calls.clear()
     assert (await bench.look())["Ready"] == ("True", "Ready")
-    assert bench.apps.not_before(KEY) is None
+    assert bench.apps.not_before(KEY, ALICE) is None
     assert "changed" in bench.calls
 
 
-async def test_several_refusals_of_requests_that_were_under_way_together_count_as_one(bench):
-    bench.apps.refused(KEY, WRONG)
-    first = bench.apps.not_before(KEY)
-    for _ in range(7):
+async def test_one_whom_the_provider_refuses_holds_up_nobody_else_and_two_are_the_apps_fault(bench):
+    bench.apps.refused(KEY, WRONG, ALICE)
+    bench.apps.refused(KEY, WRONG, ALICE)
+    assert bench.apps.not_before(KEY, BOB) is None
+    bench.apps.refused(KEY, WRONG, BOB)
+    assert bench.apps.not_before(KEY, CAROL) == bench.apps.not_before(KEY, ALICE) > bench.clock.now()
+    bench.apps.accepted(KEY, CAROL)
+    assert bench.apps.not_before(KEY, ALICE) is None
+
+
+async def test_a_refused_sign_in_is_said_at_the_app_and_holds_up_no_refresh(bench):
+    for _ in range(3):
         bench.apps.refused(KEY, WRONG)
-    assert bench.apps.not_before(KEY) == first
+    assert (await bench.look())["Ready"] == ("False", "InvalidClient")
+    assert bench.apps.not_before(KEY, ALICE) is None
+
+
+async def test_where_the_provider_accepts_the_client_one_persons_refused_sign_ins_are_that_persons_and_two_peoples_the_apps(bench):
+    await bench.look()
+    assert not bench.apps.blames_person(KEY, "uid-1")
+    bench.apps.accepted(KEY)
+    assert [bench.apps.blames_person(KEY, uid) for uid in ("uid-1", "uid-1", "uid-2", "uid-1")] == [True, True, False, True]
+    bench.apps.accepted(KEY)
+    assert bench.apps.blames_person(KEY, "uid-2")
+
+
+async def test_a_refusal_that_nobody_repeats_lapses_so_that_people_can_connect_again(bench):
+    bench.apps.refused(KEY, WRONG)
+    await bench.clock.turn(minutes=2)
+    assert (await bench.look())["Ready"] == ("False", "InvalidClient")
+    await bench.clock.turn(minutes=1)
+    assert (await bench.look())["Ready"] == ("True", "Ready")
+
+
+async def test_several_refusals_of_requests_that_were_under_way_together_count_as_one(bench):
+    bench.apps.refused(KEY, WRONG, ALICE)
+    first = bench.apps.not_before(KEY, ALICE)
+    for _ in range(7):
+        bench.apps.refused(KEY, WRONG, BOB)
+    assert bench.apps.not_before(KEY, ALICE) == first
 
 
 async def test_the_client_of_a_token_is_the_one_that_the_app_has_now(bench):

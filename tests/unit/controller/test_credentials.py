@@ -50,7 +50,7 @@ def credentials(rotation):
         api=None,
         installation=None,
         inventory=inventory,
-        apps=SimpleNamespace(known=lambda _: True, ready=lambda _: True, not_before=lambda _: None),
+        apps=SimpleNamespace(known=lambda _: True, ready=lambda _: True, not_before=lambda *_: None),
         tokens=SimpleNamespace(get=lambda _: token()),
         keys=SimpleNamespace(opens=lambda _: (True, True)),
         rotation=rotation,

@@ -18,6 +18,7 @@ from cube_oauth.controller.keys import Keys
 from cube_oauth.controller.metrics import Metrics
 from cube_oauth.controller.tokens import TokenStore
 from cube_oauth.kube.api import SECRETS, USER_CREDENTIALS, KubeError
+from cube_oauth.lifecycle.decide import origin
 from cube_oauth.providers import ClientCredentials, Endpoints, Kind, ProviderError
 from cube_oauth.providers.answers import HTTPAnswer, token_answer
 from cube_oauth.providers.presets import SUBJECTS, Exchange
@@ -38,11 +39,13 @@ class FakeProvider:
     """Counts; ``problems`` are raised by the next questions who it was."""
 
     def __init__(self):
-        self.codes, self.asked, self.revoked, self.problems = [], [], [], []
+        self.codes, self.asked, self.revoked, self.problems, self.refuses_code = [], [], [], [], None
         self.says = {"sub": "7", "preferred_username": "alice"}
 
     async def exchange_code(self, endpoints, client, *, code, **_):
         self.codes.append(code.get_secret_value())
+        if self.refuses_code:
+            raise self.refuses_code
         return token_answer(HTTPAnswer(200, "application/json", json.dumps(ANSWER).encode()))
 
     async def userinfo(self, endpoints, access_token, *, within=None):
@@ -64,7 +67,7 @@ class FakeProvider:
 
 class FakeApps:
     def __init__(self):
-        self.source, self.exchange, self.refusals = SubjectSource.USER_INFO, None, []
+        self.source, self.exchange, self.refusals, self.accepts = SubjectSource.USER_INFO, None, [], False
 
     async def client(self, key):
         asked = {"subject": SUBJECTS[self.source], "subject_url": "https://idp/me" if SUBJECTS[self.source].asks else None}
@@ -75,6 +78,9 @@ class FakeApps:
 
     def answered(self, key):
         pass
+
+    def blames_person(self, key, uid):
+        return self.accepts
 
     def refused(self, key, problem):
         self.refusals.append(problem.reason)
@@ -113,6 +119,7 @@ class Bench:
     def start(self):
         """A controller without a memory."""
         metrics, budget = Metrics(CollectorRegistry()), Budget()
+        self.budget = budget
         self.grants = Grants(
             self.api,
             NAMESPACE,
@@ -256,6 +263,22 @@ async def test_a_provider_that_does_not_tell_refuses_the_person_and_leaves_the_a
     await bench.look()
     assert (bench.provider.revoked, bench.credentials.said) == (["canary-refresh"], [("False", "SubjectNotTold")])
     assert bench.apps.refusals == []
+
+
+@pytest.mark.parametrize("accepts", [False, True])
+async def test_a_refusal_of_the_client_is_said_at_the_app_unless_it_is_about_the_person(bench, accepts):
+    bench.provider.refuses_code = ProviderError(Kind.APP, "InvalidRequest", "malformed")
+    bench.apps.accepts = accepts
+    await bench.look()
+    assert bench.apps.refusals == ([] if accepts else ["InvalidRequest"])
+    assert bench.credentials.said == [("False", "InvalidRequest")]
+
+
+@pytest.mark.parametrize(("reason", "slower"), [("ProviderUnavailable", False), ("RateLimited", True), ("Timeout", True)])
+async def test_a_provider_that_breaks_on_one_code_is_not_asked_less_for_that(bench, reason, slower):
+    bench.provider.refuses_code = ProviderError(Kind.WEATHER, reason, "later")
+    await bench.look()
+    assert (bench.budget.speed(origin(TOKEN_URL)) < 1) is slower
 
 
 async def test_a_provider_that_says_nothing_connects_and_the_condition_says_so(bench):

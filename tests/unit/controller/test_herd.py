@@ -44,7 +44,7 @@ class Everything:
 
     ready = known
 
-    def not_before(self, key):
+    def not_before(self, key, credential):
         return None
 
     async def client(self, key):

@@ -43,13 +43,13 @@ class FakeApps:
             raise self.problem
         return Client(self.endpoints, ClientCredentials("cube"))
 
-    def blames_one(self, key, error):
+    def blames_one(self, key, error, credential):
         return self.serves_others
 
-    def refused(self, key, error):
+    def refused(self, key, error, credential):
         self.refusals.append(error.reason)
 
-    def accepted(self, key):
+    def accepted(self, key, credential):
         pass
 
     def in_trouble(self, key, error):

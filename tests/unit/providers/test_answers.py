@@ -93,7 +93,10 @@ READABLE = {
     "a form without a type": ("access_token=a", ""),
     "JSON in Latin-1": ('{"access_token": "a", "name": "Jos\u00e9"}'.encode("latin-1"), "application/json"),
     "a form in Latin-1": ("access_token=a&name=Jos\u00e9".encode("latin-1"), ""),
-    "a token beside a number that is too long to be read": (f'{{"access_token": "a", "expires_in": {"9" * 5000}}}', "application/json"),
+    "a token beside a number that is too long to be read": (
+        f'{{"access_token": "a", "expires_in": {"9" * 5000}}}',
+        "application/json",
+    ),
     "a token beside an error": ('{"access_token": "a", "error": "odd"}', "application/json"),
     "a token beside nulls": ('{"access_token": "a", "error": null, "refresh_token": null}', "application/json"),
     "an empty refresh token": ('{"access_token": "a", "refresh_token": ""}', "application/json"),
@@ -149,7 +152,11 @@ ERRORS = {
     "in capitals": ('{"error": "INVALID_GRANT"}', 400, "InvalidGrant"),
     "in spaces": ('{"error": " invalid_grant "}', 400, "InvalidGrant"),
     "in an answer that says it is none (Slack)": ('{"ok": false, "error": "invalid_refresh_token"}', 200, "InvalidGrant"),
-    "in Latin-1": ('{"error": "invalid_grant", "error_description": "abgelaufen f\u00fcr immer"}'.encode("latin-1"), 400, "InvalidGrant"),
+    "in Latin-1": (
+        '{"error": "invalid_grant", "error_description": "abgelaufen f\u00fcr immer"}'.encode("latin-1"),
+        400,
+        "InvalidGrant",
+    ),
     "a number": ('{"error": 7}', 400, "RefusedWithoutReason"),
     "a list": ('{"error": ["invalid_grant"]}', 400, "RefusedWithoutReason"),
 }
