@@ -28,7 +28,7 @@ def main() -> int:
         with step("from a revocation to the first query that obeys"):
             results += _on_a_control_plane("bench-revocation", work, None, _after_bootstrap(revocation.measure))
         with step("the sidecar's start"):
-            results += start.measure(Path(work))
+            results += start.measure()
         with step("a resolve through the socket"):
             results += _on_a_control_plane("bench-resolve", work, None, _after_bootstrap(resolve.measure))
     print("\n" + "\n".join(result.row() for result in results) + "\n")

@@ -10,7 +10,8 @@ const util = require('node:util');
 
 process.env.CUBE_OAUTH_SOCKET ||= '/nonexistent/resolver.sock';
 const HOOK = path.resolve(__dirname, '../../operator/cube_oauth/injection/hook.cjs');
-const hook = require(HOOK);
+const FILES = ['account', 'caller', 'configuration', 'internals', 'live', 'log', 'people', 'redaction', 'refusals', 'settings', 'signs', 'start'];
+const hook = Object.assign({}, ...FILES.map((name) => require(HOOK.replace('.cjs', `/${name}.cjs`))));
 const { FakeResolver, FakeWarehouse, PooledDriver, active, fakeCore, wait } = require('./fakes.cjs');
 
 const SETTINGS = { socket: 'x', usernameClaim: 'username', issuer: '', unauthenticated: false };
@@ -343,7 +344,7 @@ describe('what is known about a person', () => {
   });
 
   it('keeps no process alive', () => {
-    const script = `const {People} = require(${JSON.stringify(HOOK)});
+    const script = `const {People} = require(${JSON.stringify(HOOK.replace('.cjs', '/people.cjs'))});
       new People(${JSON.stringify(resolver.path)}).of({username: 'alice', assertion: null});`;
     execFileSync(process.execPath, ['-e', script], { timeout: 5_000 });
   });
@@ -1269,19 +1270,21 @@ describe('a live driver', () => {
 });
 
 describe('installation', () => {
+  const given = () => ({ people, settings: SETTINGS, log: new hook.Log(() => {}) });
+
   it('refuses a Cube whose internals it does not know, and a second hook', () => {
     const file = '/node_modules/@cubejs-backend/server/dist/src/server/container.js';
     class ServerContainer { async lookupConfiguration() { return {}; } }
-    assert.throws(() => hook.patch(file, { ServerContainer: class {} }), /no ServerContainer#lookupConfiguration/);
-    assert.throws(() => hook.patch(file, {}), /no ServerContainer/);
-    hook.patch(file, { ServerContainer });
-    assert.throws(() => hook.patch(file, { ServerContainer }), /two hooks/);
-    hook.patch('/somewhere/else.js', {});
+    assert.throws(() => hook.patch(file, { ServerContainer: class {} }, given()), /no ServerContainer#lookupConfiguration/);
+    assert.throws(() => hook.patch(file, {}, given()), /no ServerContainer/);
+    hook.patch(file, { ServerContainer }, given());
+    assert.throws(() => hook.patch(file, { ServerContainer }, given()), /two hooks/);
+    hook.patch('/somewhere/else.js', {}, given());
   });
 
   it('refuses to serve what was never wrapped', async () => {
     const Core = fakeCore(new FakeWarehouse());
-    hook.patch('/x/@cubejs-backend/server-core/dist/src/core/server.js', { CubejsServerCore: Core }, { people, settings: SETTINGS, log: new hook.Log(() => {}) });
+    hook.patch('/x/@cubejs-backend/server-core/dist/src/core/server.js', { CubejsServerCore: Core }, given());
     const before = process.env.NODE_ENV;
     process.env.NODE_ENV = 'production';
     try {
@@ -1294,7 +1297,7 @@ describe('installation', () => {
 
   it('believes what Cube verified, not what a WebSocket message says about its sender', async () => {
     class ApiGateway { async contextByReq(request, securityContext) { return [request.securityContext, securityContext]; } }
-    hook.patch('/x/@cubejs-backend/api-gateway/dist/src/gateway.js', { ApiGateway });
+    hook.patch('/x/@cubejs-backend/api-gateway/dist/src/gateway.js', { ApiGateway }, given());
     const verified = { username: 'alice' };
     const seen = await new ApiGateway().contextByReq({ messageId: 1, securityContext: { username: 'bob' } }, verified, 'r');
     assert.deepEqual(seen, [verified, verified]);

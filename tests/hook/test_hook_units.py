@@ -1,5 +1,6 @@
 """Runs the hook's unit tests, which are written for Node.js's own test runner, and checks its types."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -18,6 +19,20 @@ def node() -> Path:
 def test_the_units_of_the_hook() -> None:
     done = subprocess.run([node(), "--test", HERE / "hook.test.cjs"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_each_file_of_the_hook_requires_only_those_that_stand_below_it() -> None:
+    standing = re.findall(r"^ \* {3,5}(\w+(?:, \w+)*)(?: {2}|$)", HOOK.read_text(), re.MULTILINE)
+    order = [name for line in standing for name in line.split(", ")]
+    files = {path.stem: path.read_text() for path in HOOK.with_suffix("").iterdir()}
+    assert sorted(order) == sorted(files)
+    upwards = [
+        (name, other)
+        for name, text in files.items()
+        for other in re.findall(r"(?:require\(|from )'\./(\w+)\.cjs'", text)
+        if order.index(other) <= order.index(name)
+    ]
+    assert upwards == []
 
 
 def test_the_types_of_the_hook() -> None:

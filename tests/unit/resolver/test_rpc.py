@@ -2,10 +2,13 @@
 
 import asyncio
 import json
+import os
 import stat
+from pathlib import Path
 
 import pytest
 
+from cube_oauth import injection
 from cube_oauth.resolver import files, health, rpc
 from cube_oauth.resolver.errors import BrokerUnreachableError
 from cube_oauth.resolver.metrics import Metrics
@@ -177,8 +180,22 @@ def test_any_user_of_the_pod_may_connect_and_read_the_hook(tmp_path):
     files.write_hook(str(hook))
     with files.listen(str(socket)):
         assert stat.S_IMODE(socket.stat().st_mode) == 0o666
-    assert stat.S_IMODE(hook.stat().st_mode) == 0o444
-    assert hook.stat().st_size > 0
+    files_of_the_hook = [hook, *(tmp_path / "hook").iterdir()]
+    assert [stat.S_IMODE(file.stat().st_mode) for file in files_of_the_hook] == [0o444] * len(files_of_the_hook)
+    assert stat.S_IMODE((tmp_path / "hook").stat().st_mode) == 0o755
+
+
+def test_the_hook_is_written_as_it_is_in_the_package_under_any_name_and_umask(tmp_path):
+    before = os.umask(0o077)
+    try:
+        files.write_hook(str(tmp_path / "entry.cjs"))
+    finally:
+        os.umask(before)
+    package = Path(injection.__path__[0])
+    written = {path.relative_to(tmp_path): path.read_text() for path in tmp_path.rglob("*.cjs")}
+    assert written.pop(Path("entry.cjs")) == (package / "hook.cjs").read_text()
+    assert written == {path.relative_to(package): path.read_text() for path in (package / "hook").iterdir()}
+    assert stat.S_IMODE((tmp_path / "hook").stat().st_mode) == 0o755
 
 
 async def test_a_restarted_sidecar_takes_over_socket_and_hook(resolver, tmp_path):
@@ -189,7 +206,7 @@ async def test_a_restarted_sidecar_takes_over_socket_and_hook(resolver, tmp_path
             reader, writer = await asyncio.open_unix_connection(path)
             assert "result" in await Hook(reader, writer).ask(1, "resolve", caller={"username": "alice"})
             writer.close()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["hook.cjs", "resolver.sock"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hook", "hook.cjs", "resolver.sock"]
 
 
 async def test_the_end_closes_the_hooks_connections(resolver, tmp_path):
