@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from cube_oauth.cli.edit import LayoutError, documents, edited
+from cube_oauth.cli.edit import LayoutError, documents, edited, load
 from cube_oauth.injection.checks import Reason
 from cube_oauth.injection.inject import inject
 from cube_oauth.injection.jsonpatch import Operation, below
@@ -21,12 +19,11 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
-TEMPLATES = ((), ("spec", "template"), ("spec", "jobTemplate", "spec", "template"))
-"""Where a pod's metadata and spec stand: in a Pod, in what has a template (Deployment, Job, a Rollout …), in a CronJob."""
+MISPLACED = f"the label {names.INJECT_LABEL} stands on the object itself; it belongs in the pod template's metadata"
 
 
 class RefusedError(ValueError):
-    """A pod cannot be injected; the message names the object and says what to change."""
+    """Pods cannot be injected; the message names the objects, one a line, and says what to change."""
 
 
 @dataclass(frozen=True)
@@ -41,43 +38,52 @@ class Template:
     """The labels of the object itself."""
 
 
-def templates(document: Any, path: tuple[str | int, ...] = ()) -> Iterator[Template]:
-    """The pod templates of a document, those of a List's items included."""
+def templates(document: Any, path: tuple[str | int, ...] = (), of: Json | None = None) -> Iterator[Template]:
+    """The pod templates of a document, wherever they stand: in a Deployment, a CronJob, a kind that is not known here, in Lists.
+
+    ``of`` is the object that the document is a part of.
+    """
+    if isinstance(document, list):
+        for index, item in enumerate(document):
+            yield from templates(item, (*path, index), of)
     if not isinstance(document, dict):
         return
-    if isinstance(document.get("items"), list):
-        for index, item in enumerate(document["items"]):
-            yield from templates(item, (*path, "items", index))
+    of = document if "kind" in document else of or document
+    if _is_pod(document):
+        meta = of.get("metadata") or {}
+        title = f"{of.get('kind', 'object')} {meta.get('name') or meta.get('generateName', '')}"
+        yield Template(title, path, document, meta.get("labels") or {})
         return
-    meta = document.get("metadata") or {}
-    for place in TEMPLATES:
-        if _is_pod(found := _at(document, place)):
-            title = f"{document.get('kind', 'object')} {meta.get('name') or meta.get('generateName', '')}"
-            yield Template(title, (*path, *place), found, meta.get("labels") or {})
-            return
+    for key, value in document.items():
+        yield from templates(value, (*path, key), of)
 
 
-def _at(document: Any, path: tuple[str, ...]) -> Any:
-    for key in path:
-        document = document.get(key) if isinstance(document, dict) else None
-    return document
-
-
-def _is_pod(manifest: Any) -> bool:
-    return isinstance(manifest, dict) and isinstance(manifest.get("spec"), dict) and bool(manifest["spec"].get("containers"))
+def _is_pod(manifest: Json) -> bool:
+    """A Pod, or what is made one. Other kinds may have ``spec.containers``, too."""
+    spec = manifest.get("spec")
+    containers = spec.get("containers") if isinstance(spec, dict) else None
+    named = isinstance(containers, list) and any(isinstance(item, dict) and "name" in item for item in containers)
+    return named and manifest.get("kind", "Pod") == "Pod"
 
 
 def changed(text: str, change: Callable[[Template], Sequence[Operation]]) -> str:
     """The stream with what ``change`` says about its pod templates. Raises RefusedError, yaml.YAMLError."""
-    return "".join(_document(part, change) if names.INJECT_LABEL in part else part for part in documents(text))
+    refused: list[str] = []
+    parts = [_document(part, change, refused) if names.GROUP in part else part for part in documents(text)]
+    if refused:
+        raise RefusedError("\n".join(refused))
+    return "".join(parts)
 
 
-def _document(text: str, change: Callable[[Template], Sequence[Operation]]) -> str:
-    for template in templates(yaml.safe_load(text)):
+def _document(text: str, change: Callable[[Template], Sequence[Operation]], refused: list[str]) -> str:
+    for template in templates(load(text)):
         try:
-            text = edited(text, below(template.path, change(template)))
-        except LayoutError as error:
-            raise RefusedError(f"{template.title}: {error}") from error
+            if patch := change(template):
+                text = edited(text, below(template.path, patch))
+        except (LayoutError, RefusedError) as error:
+            refused.append(f"{template.title}: {error}")
+        except (AttributeError, TypeError, ValueError):  # the webhook's pods have passed the API server's schema
+            refused.append(f"{template.title}: this is no pod that Kubernetes knows")
     return text
 
 
@@ -89,7 +95,7 @@ def injecting(
     def change(template: Template) -> Sequence[Operation]:
         outcome = inject(template.manifest, settings, apps, offline=True)
         if outcome.refusal:
-            raise RefusedError(f"{template.title}: {outcome.refusal}")
+            raise RefusedError(outcome.refusal)
         if outcome.reason is not Reason.NOT_REQUESTED:
             say(f"{template.title}: {outcome.reason}")
         elif names.INJECT_LABEL in template.owner_labels:
@@ -99,9 +105,6 @@ def injecting(
         return outcome.patch
 
     return change
-
-
-MISPLACED = f"the label {names.INJECT_LABEL} stands on the object itself; it belongs in the pod template's metadata"
 
 
 def uninjecting(say: Callable[[str], None]) -> Callable[[Template], Sequence[Operation]]:

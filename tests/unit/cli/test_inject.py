@@ -2,6 +2,7 @@
 
 import difflib
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ TEMPLATE = {
     "metadata": {"labels": {"cubeoauth.dev/inject": "true"}},
     "spec": {"containers": [{"name": "cube", "image": "cubejs/cube"}]},
 }
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\n"
 APP = {
     "apiVersion": "cubeoauth.dev/v1alpha1",
     "kind": "OAuthApp",
@@ -40,7 +42,7 @@ def workload(kind, template=TEMPLATE):
 @pytest.fixture
 def command(tmp_path, monkeypatch, capsysbinary):
     """Runs a command on text: exit code, what it wrote, what it said."""
-    (tmp_path / "ca.pem").write_text("PEM\n")
+    (tmp_path / "ca.pem").write_text(CERTIFICATE)
     settings = ("--image", "i:1", "--broker-url", "https://b", "--ca-file", str(tmp_path / "ca.pem"))
 
     def run(verb, text, *more):
@@ -67,11 +69,26 @@ def template_of(document):
     return spec.get("template", {"spec": spec})["spec"]
 
 
-@pytest.mark.parametrize("kind", ["Pod", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob"])
+@pytest.mark.parametrize("kind", ["Pod", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob", "Rollout"])
 def test_every_kind_with_a_pod_template_is_injected(inject, kind):
     code, [document], _ = inject(workload(kind))
     assert code == 0
     assert template_of(document)["initContainers"][0]["name"] == SIDECAR
+
+
+def test_a_template_in_a_place_that_only_its_own_kind_knows_is_injected(inject):
+    """Its pods would go without, and nobody would hear of it: KEDA's jobs, Kubernetes's own PodTemplate."""
+    scaled = {"kind": "ScaledJob", "metadata": {"name": "cube"}, "spec": {"jobTargetRef": {"template": TEMPLATE}}}
+    code, documents, said = inject(scaled, {"kind": "PodTemplate", "metadata": {"name": "cube"}, "template": TEMPLATE})
+    assert (code, said) == (0, "ScaledJob cube: Injected\nPodTemplate cube: Injected\n")
+    assert documents[0]["spec"]["jobTargetRef"]["template"]["spec"]["initContainers"]
+    assert documents[1]["template"]["spec"]["initContainers"]
+
+
+def test_containers_of_what_is_no_pod_are_left_alone(inject):
+    """Prometheus's own have ``spec.containers``; kustomize's commonLabels put our label on everything."""
+    document = workload("Pod") | {"kind": "Prometheus"}
+    assert inject(document) == (0, [document], "")
 
 
 def test_lists_and_several_documents_keep_their_order(inject):
@@ -104,6 +121,21 @@ def test_a_refusal_names_the_object_and_writes_nothing(inject):
     code, documents, said = inject(workload("Deployment", template))
     assert (code, documents) == (1, [])
     assert "Deployment cube: annotation cubeoauth.dev/container" in said
+
+
+def test_all_that_cannot_be_injected_is_named_at_once_and_nothing_is_said_to_be_injected(inject):
+    template = {**TEMPLATE, "spec": {"containers": [{"name": "a", "image": "x"}, {"name": "b", "image": "y"}]}}
+    code, documents, said = inject(workload("Deployment"), workload("StatefulSet", template), workload("Job", template))
+    assert (code, documents) == (1, [])
+    assert [line.partition(": annotation")[0] for line in said.splitlines()] == ["error: StatefulSet cube", "error: Job cube"]
+
+
+@pytest.mark.parametrize("verb", ["inject", "uninject"])
+def test_what_is_no_pod_at_all_is_refused_in_a_sentence(command, verb):
+    sidecar = "      initContainers: [{name: cube-oauth-resolver}]\n"
+    code, out, said = command(verb, f"{LABELLED}        env: [[]]\n{sidecar}")
+    assert (code, out) == (1, "")
+    assert said == "error: Deployment cube: this is no pod that Kubernetes knows\n"
 
 
 def test_warnings_go_to_stderr(inject):
@@ -147,7 +179,7 @@ def test_only_lines_are_added_and_taking_them_out_gives_the_same_bytes(command, 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
 def test_the_text_says_what_the_webhooks_patch_says(command, path):
     """The manifest, read as data, and injected as data: the same as the edited text."""
-    settings = Settings(image="i:1", broker_url="https://b", ca="PEM\n")
+    settings = Settings(image="i:1", broker_url="https://b", ca=CERTIFICATE)
     expected = list(yaml.safe_load_all(path.read_text()))
     for document in expected:
         for template in templates(document):
@@ -205,6 +237,8 @@ AROUND = {
     "merge key": f"x-common: &labels {{a: b}}\n{LABELLED}".replace("{cubeoauth", "{<<: *labels, cubeoauth"),
     "no newline": LABELLED.rstrip("\n"),
     "comments": f"# why\n{LABELLED}# the end",
+    "tabs": LABELLED.replace("- name: cube", "- name:\tcube\t# a name\t")
+    + "        env:\n        - name:\tNODE_OPTIONS\n          value:\t$(X)\n",
 }
 
 
@@ -222,6 +256,44 @@ def test_a_label_without_quotes_is_refused_instead_of_overlooked(command):
     code, out, said = command("inject", LABELLED.replace('"true"', "true"))
     assert (code, out) == (1, "")
     assert 'Deployment cube: label cubeoauth.dev/inject must be "true" or "false", in quotes; it is True' in said
+
+
+JSON = json.dumps(workload("Deployment"))
+STREAMS = {
+    "a line each": f"{JSON}\n{JSON}\n",
+    "one behind the other": f"{JSON}{JSON}",
+    "indented by tabs": json.dumps(workload("Deployment"), indent="\t") * 2,
+    "slashes escaped": f"{JSON.replace('/', chr(92) + '/')}\n\n {JSON}",
+    "a surrogate pair": JSON.replace('"cube"', '"cube", "x": "\\ud83d\\ude00"') * 2,
+}
+
+
+@pytest.mark.parametrize("text", STREAMS.values(), ids=STREAMS)
+def test_json_objects_one_after_the_other_are_a_stream(command, text):
+    """As jq writes them, and as kubectl takes them."""
+    code, after, said = command("inject", text)
+    assert (code, said) == (0, "Deployment cube: Injected\n" * 2)
+    assert command("inject", after)[:2] == (0, after)
+    assert command("uninject", after)[:2] == (0, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (f"{LABELLED}        env: [{{name: A}}]\n        env: [{{name: B}}]\n", "env stands there more than once; keep one"),
+        (f"{LABELLED}        env: &e\n        - {{name: A}}\n      x: *e\n", "write out what it stands for"),
+        (
+            f"{LABELLED}        env:\n        - name: NODE_OPTIONS\n          value: &v --a\n      x: *v\n",
+            "write out what it stands for",
+        ),
+    ],
+    ids=["twice", "an anchor on a list", "an anchor on a value"],
+)
+def test_what_cannot_be_changed_in_its_layout_is_refused_and_named(command, text, says):
+    code, out, said = command("inject", text)
+    assert (code, out) == (1, "")
+    assert said.startswith("error: Deployment cube: ")
+    assert says in said
 
 
 @settings(
@@ -259,3 +331,28 @@ def test_a_file_that_is_not_there_is_an_error_of_its_own(inject, more):
     code, documents, said = inject(workload("Pod"), more=more)
     assert (code, documents) == (2, [])
     assert "/nowhere" in said
+
+
+def test_what_the_chart_would_set_for_all_sidecars_can_be_set_here(inject):
+    template = {**TEMPLATE, "metadata": {**TEMPLATE["metadata"], "annotations": {"cubeoauth.dev/username-claim": "email"}}}
+    flags = ("--username-claims", "upn, email", "--image-pull-policy", "Always", "--outage-seconds", "60")
+    code, [document], said = inject(workload("Job", template), more=(*flags, "--resources", '{"requests": {"cpu": 1}}'))
+    assert code == 0, said
+    [sidecar] = template_of(document)["initContainers"]
+    assert sidecar["imagePullPolicy"] == "Always"
+    assert sidecar["resources"] == {"requests": {"cpu": "1"}, "limits": {}}
+    assert {"name": "CUBE_OAUTH_OUTAGE_SECONDS", "value": "60"} in sidecar["env"]
+    assert {"name": "CUBE_OAUTH_USERNAME_CLAIM", "value": "email"} in template_of(document)["containers"][0]["env"]
+
+
+def test_a_key_is_never_written_into_a_manifest(inject, tmp_path):
+    (tmp_path / "tls.key").write_text(f"{CERTIFICATE}-----BEGIN PRIVATE KEY-----\n")
+    code, documents, said = inject(workload("Pod"), more=("--ca-file", str(tmp_path / "tls.key")))
+    assert (code, documents) == (2, [])
+    assert "must hold certificates in PEM, and no key" in said
+
+
+def test_a_second_file_is_not_overlooked(command):
+    with pytest.raises(SystemExit) as ended:
+        command("uninject", LABELLED, "-f", "other.yaml")
+    assert ended.value.code == 2
