@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from cube_oauth.injection import layout
@@ -18,27 +19,46 @@ FORMER = "CUBE_OAUTH_NODE_OPTIONS"
 EXPANDED = {"name": NODE_OPTIONS, "value": f"$({FORMER}) {REQUIRE}"}
 """The kubelet expands what stands earlier in ``env``."""
 EMPTY = {"name": FORMER, "value": ""}
+EARLIER = {"name": FORMER, "value": f"$({NODE_OPTIONS})"}
+"""The one that a later NODE_OPTIONS would override."""
 
 
 def changed(cube: Container, *, offline: bool) -> list[Operation]:
-    """What changes in a NODE_OPTIONS that stands in ``env``; of several the last counts, as for the kubelet.
+    """What changes in a NODE_OPTIONS that stands in ``env``; of several the last that is there counts, as for the kubelet.
 
-    One that is optional (``valueFrom``) may be absent, and then ``$(…)`` would stay as it is and Node.js not start: an empty one
-    comes before it, where two variables of one name are possible.
+    An optional one (``valueFrom``) may be absent. Then an earlier one counts, or ``envFrom``, or there is none, and without a value
+    ``$(…)`` would stay as it is and Node.js not start: so what counts then comes before it, where two variables of one name are
+    possible.
     """
     path = ("spec", "containers", cube.index, "env")
-    for index, variable in reversed(list(enumerate(cube.env or ()))):
-        if variable.get("name") == NODE_OPTIONS:
-            if "valueFrom" in variable:
-                empty = [] if offline or not _may_be_absent(variable) else [add(EMPTY, *path, index)]
-                return [replace(FORMER, *path, index, "name"), *empty]
-            value = variable.get("value") or ""
-            return [] if REQUIRE in value.split() else [add(f"{value} {REQUIRE}" if value else REQUIRE, *path, index, "value")]
-    return []
+    env = cube.env or ()
+    found = [index for index, variable in enumerate(env) if variable.get("name") == NODE_OPTIONS]
+    if not found:
+        return []
+    last = env[found[-1]]
+    if "valueFrom" not in last:
+        return _appended(str(last.get("value") or ""), *path, found[-1], "value")
+    optional = sorted(takewhile(lambda index: _may_be_absent(env[index]), reversed(found)))
+    moved = [replace(FORMER, *path, index, "name") for index in optional or found[-1:]]
+    before = _before(cube, certain=len(optional) < len(found)) if optional and not offline else []
+    return [*moved, *(add(item, *path, optional[0]) for item in reversed(before))]
+
+
+def _appended(value: str, *path: str | int) -> list[Operation]:
+    return [] if REQUIRE in value.split() else [add(f"{value} {REQUIRE}" if value else REQUIRE, *path)]
 
 
 def _may_be_absent(variable: Mapping[str, Any]) -> bool:
     return any(isinstance(source, dict) and source.get("optional") for source in (variable.get("valueFrom") or {}).values())
+
+
+def _before(cube: Container, *, certain: bool) -> list[Json]:
+    """What counts when no optional one is there; ``certain``: one stands before them that surely is."""
+    return [EARLIER] if certain else [EMPTY, *_sources(cube.env_from)]
+
+
+def _sources(env_from: Sequence[EnvSource]) -> list[Json]:
+    return [found for source in env_from if (found := _optional(source))]
 
 
 def added(cube: Container, *, offline: bool) -> list[Json]:
@@ -51,7 +71,7 @@ def added(cube: Container, *, offline: bool) -> list[Json]:
     present = _present(cube)
     if present is not None:
         return [EXPANDED] if "valueFrom" in present else []
-    sources = [] if offline else [found for source in cube.env_from if (found := _optional(source))]
+    sources = [] if offline else _sources(cube.env_from)
     return [EMPTY, *sources, EXPANDED] if sources else [{"name": NODE_OPTIONS, "value": REQUIRE}]
 
 
@@ -82,14 +102,23 @@ def warnings(cube: Container, *, offline: bool) -> list[str]:
     return [warning]
 
 
-def restored(before: Sequence[Mapping[str, Any]], *path: str | int) -> list[Operation]:
+def restored(container: Container, before: Sequence[Mapping[str, Any]], *path: str | int) -> list[Operation]:
     """The inverse of ``changed``, for the variables that stood before ours."""
+    ours = _inserted(container, before)
     operations = []
     for index, variable in reversed(list(enumerate(before))):
-        if variable == EMPTY:
+        if index in ours:
             operations.append(remove(*path, index))
         elif variable["name"] == FORMER:
             operations.append(replace(NODE_OPTIONS, *path, index, "name"))
         elif variable["name"] == NODE_OPTIONS and str(variable.get("value", "")).endswith(REQUIRE):
             operations.append(replace(variable["value"].removesuffix(REQUIRE).removesuffix(" "), *path, index, "value"))
     return operations
+
+
+def _inserted(container: Container, before: Sequence[Mapping[str, Any]]) -> range:
+    """Where ``_before`` was put: it begins with one of two that are never anybody else's."""
+    first = next((index for index, variable in enumerate(before) if variable in (EMPTY, EARLIER)), None)
+    if first is None:
+        return range(0)
+    return range(first, first + len(_before(container, certain=before[first] == EARLIER)))

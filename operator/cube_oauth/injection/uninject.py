@@ -48,16 +48,17 @@ def _container(container: Container) -> list[Operation]:
     path = ("spec", "containers", container.index)
     return [
         *_without(container.mounts or (), VOLUMES, *path, "volumeMounts"),
-        *_environment(container.env or (), *path, "env"),
+        *_environment(container, *path, "env"),
     ]
 
 
-def _environment(env: Variables, *path: str | int) -> list[Operation]:
+def _environment(container: Container, *path: str | int) -> list[Operation]:
     """The variables of ours gone, and NODE_OPTIONS as it was: what stands before ours was there before."""
+    env = container.env or ()
     begin = [variable["name"] for variable in env].index(layout.SOCKET_VARIABLE)
     ours = _names(env[begin:])
     gone = [begin + index for index, variable in enumerate(env[begin:]) if variable["name"] in ours]
-    return [*remove_items(gone, len(env), *path), *node_options.restored(env[:begin], *path)]
+    return [*remove_items(gone, len(env), *path), *node_options.restored(container, env[:begin], *path)]
 
 
 def _names(added: Variables) -> set[str]:

@@ -7,6 +7,7 @@ import copy
 import os
 import re
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -333,9 +334,9 @@ def test_node_options_from_elsewhere_are_expanded_by_the_kubelet():
     assert names.index("CUBE_OAUTH_NODE_OPTIONS") < names.index("NODE_OPTIONS")
 
 
-def kubelet(env, present):
+def kubelet(env, present, env_from=()):
     """``makeEnvironmentVariables`` of the kubelet (pkg/kubelet/kubelet_pods.go), for what is at stake here."""
-    found = {}
+    found = {key: value for source in env_from for (name, key), value in present.items() if name == source["configMapRef"]["name"]}
     for item in env:
         if reference := next(iter(item.get("valueFrom", {}).values()), None):
             if (reference["name"], reference["key"]) not in present:
@@ -371,6 +372,37 @@ def test_an_optional_source_of_node_options_may_be_absent(present, options):
     assert kubelet(after["spec"]["containers"][0]["env"], present)["NODE_OPTIONS"] == options
     _, outcome = injected(manifest, offline=True)
     assert any("remove optional" in warning for warning in outcome.warnings)
+
+
+ENTRIES = {
+    "a value": {"name": "NODE_OPTIONS", "value": "--literal"},
+    "an empty value": {"name": "NODE_OPTIONS", "value": ""},
+    "another variable": {"name": "OTHER", "value": "$(NODE_OPTIONS)"},
+    "an optional key that is there": {
+        "name": "NODE_OPTIONS",
+        "valueFrom": {"configMapKeyRef": {"name": "node", "key": "options", "optional": True}},
+    },
+    "an optional key that is not": {
+        "name": "NODE_OPTIONS",
+        "valueFrom": {"secretKeyRef": {"name": "node", "key": "absent", "optional": True}},
+    },
+    "a key": {"name": "NODE_OPTIONS", "valueFrom": {"configMapKeyRef": {"name": "node", "key": "certain"}}},
+}
+PRESENT = {("node", "options"): "--optional", ("node", "certain"): "--certain"}
+
+
+@pytest.mark.parametrize("of_env_from", [None, "--env-from"])
+def test_whatever_several_node_options_come_to_without_the_hook_they_come_to_with_it(of_env_from):
+    present = PRESENT | ({("settings", "NODE_OPTIONS"): of_env_from} if of_env_from else {})
+    env_from = [{"configMapRef": {"name": "settings"}}]
+    for names in (names for count in (1, 2, 3) for names in product(ENTRIES, repeat=count)):
+        env = [ENTRIES[name] for name in names]
+        before = kubelet(env, present, env_from).get("NODE_OPTIONS", "")
+        manifest = pod({"name": "cube", "env": env, "envFrom": env_from})
+        after, _ = injected(manifest, apps=())
+        found = kubelet(after["spec"]["containers"][0]["env"], present, env_from)["NODE_OPTIONS"]
+        assert found.split() == [*before.split(), REQUIRE], names
+        assert apply(after, uninject(after)) == manifest, names
 
 
 def test_a_source_whose_prefix_cannot_make_node_options_is_not_asked():
