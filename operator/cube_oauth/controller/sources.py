@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from cube_oauth.controller.inventory import Key
 
 FORBIDDEN = 403
+STEADY_SECONDS = 1.0
+"""So long a Secret that was refused is followed without another refusal until it counts as permitted."""
 
 
 @dataclass
@@ -99,11 +101,18 @@ class Sources:
         )
 
     async def _run(self, source: Key, one: _Followed) -> None:
-        """The first complete list is news even when it is empty, and so is the first after a refusal."""
+        """The first complete list is news even when it is empty, and so is the first after a refusal.
+
+        Unless the watch that follows is refused: then the app would hear by turns that all is well and that it is not.
+        """
         watching = asyncio.create_task(one.mirror.run())
         try:
             while True:
                 await one.mirror.synced.wait()
+                if one.refused.is_set():
+                    await asyncio.sleep(STEADY_SECONDS)
+                    if not one.mirror.synced.is_set():
+                        continue
                 one.refused.clear()
                 self._tell(source)
                 await one.refused.wait()
@@ -112,8 +121,10 @@ class Sources:
 
     def _interrupted(self, source: Key, error: KubeError) -> None:
         one = self._followed.get(source)
-        if one and error.status == FORBIDDEN and not one.refused.is_set():
-            one.mirror.synced.clear()
+        if one is None or error.status != FORBIDDEN:
+            return
+        one.mirror.synced.clear()
+        if not one.refused.is_set():
             one.refused.set()
             self._tell(source)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from cube_oauth.kube.api import Api, KubeError, Object, Resource
@@ -83,13 +84,14 @@ class Mirror(Generic[T]):
         """Keep the copy current until cancelled. A failure is logged and retried; the copy stays as it was meanwhile."""
         pause = FIRST_PAUSE
         while True:
+            began = time.monotonic()
             try:
-                version = await self._list()
-                pause = FIRST_PAUSE
-                await self._follow(version)
+                await self._follow(await self._list())
             except KubeError as error:
                 log.warning("watch interrupted", extra={"resource": self._resource.plural, "error": str(error)})
                 self._interrupted(error)
+                if time.monotonic() - began > pause:  # a list that is answered, with a watch that is refused, is no success
+                    pause = FIRST_PAUSE
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 
 from cube_oauth.kube.api import SECRETS, KubeError
-from cube_oauth.kube.watch import Mirror
+from cube_oauth.kube.watch import LONGEST_PAUSE, Mirror
 
 
 def item(name, version, **data):
@@ -133,3 +133,18 @@ async def test_what_cannot_be_parsed_is_left_out_and_what_it_was_before_is_gone(
     mirror, seen, _ = await follow(listed(5, item("a", 1, value=1)), events, parse=parse)
     assert mirror.objects == {}
     assert seen[-1] == ("a", None, 1)
+
+
+async def test_a_watch_that_is_refused_after_each_list_is_tried_again_with_growing_pauses(monkeypatch):
+    pauses, refused = [], KubeError(403, "Forbidden", "WATCH")
+
+    async def sleep(seconds):
+        pauses.append(seconds)
+
+    monkeypatch.setattr("cube_oauth.kube.watch.asyncio.sleep", sleep)
+    script = Script(*[listed(5), refused] * 9)
+    task = asyncio.create_task(Mirror(script, SECRETS, lambda found: found, namespace="ns").run())
+    await script.told.wait()
+    task.cancel()
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == LONGEST_PAUSE
