@@ -221,12 +221,12 @@ class Accounts:
         """The weather passes. Anything else is said at the app, and tried again when something was corrected, or later."""
         key, now = key_of(app.metadata), self._clock.now()
         log.info("service account not fetched", extra={**_where(app), "reason": problem.reason})
-        pause = self._backoff.failed(_name(key), now)
         if problem.kind is not Kind.WEATHER:
             said = Problem(problem.reason, problem.message)
-            self._refusals[key] = Refusal(said, fingerprint, pause)
+            self._refusals[key] = Refusal(said, fingerprint, self._backoff.failed(_name(key), now))
             raise NotPublishedError(said)
         self._weather[key] = problem.message
+        pause = self._backoff.failed(_name(key), now, accounts.longest_pause(self._stored(app)).total_seconds())
         return max(pause, self._backoff.hold(place, now + problem.retry_after)) if problem.retry_after else pause
 
     async def _keep(self, app: OAuthApp, answer: TokenAnswer, wanted: str, sent: datetime) -> None:

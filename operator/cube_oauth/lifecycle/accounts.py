@@ -29,6 +29,10 @@ EVENT = "ServiceAccount"
 LATEST_PERCENT = 70
 """A token is fetched anew after this share of its lifetime at the latest: what Cube's pods find is good for a quarter of it."""
 
+RETRY_PERCENT = 5
+SHORTEST_PAUSE, LONGEST_PAUSE = timedelta(seconds=1), timedelta(minutes=5)
+"""A provider in trouble is asked again within so much of the last token's lifetime: one that is back soon gives the next."""
+
 SOURCE_NOT_FOUND = Problem(
     "SourceNotFound",
     "There is no Secret {secret}, which spec.serviceAccount.secretRef names: create it, or correct the name. Until then the "
@@ -148,6 +152,14 @@ def due(stored: AccountSecret | None, wanted: str, percent: int, *, opens: bool)
     if stored is None or stored.values is None or not opens or stored.record.asked != wanted:
         return None
     return fetch_at(stored.record, percent)
+
+
+def longest_pause(stored: AccountSecret | None) -> timedelta:
+    """How long to wait at most until a provider in trouble is asked again."""
+    if stored is None or stored.record.expires_at is None:
+        return LONGEST_PAUSE
+    lifetime = stored.record.expires_at - stored.record.issued_at
+    return min(max(lifetime * RETRY_PERCENT / 100, SHORTEST_PAUSE), LONGEST_PAUSE)
 
 
 def published(
