@@ -40,9 +40,9 @@ class Certified:
 
     async def prepare(self):
         spec = {"issuerURL": self.issuer, "clientID": self.client_id, "clientSecretRef": {"name": "c"}, **self.spec}
-        app = OAuthApp.model_validate({"metadata": {"name": "warehouse"}, "spec": {"scopes": SCOPES, **spec}})
-        self.pkce = app.spec.pkce
-        self.endpoints = resolve_app(app, await discover(self.client, self.issuer))
+        self.app = OAuthApp.model_validate({"metadata": {"name": "warehouse"}, "spec": {"scopes": SCOPES, **spec}})
+        self.pkce = self.app.spec.pkce
+        self.endpoints = resolve_app(self.app, await discover(self.client, self.issuer))
         return self
 
     async def connect(self, person="alice"):

@@ -6,6 +6,7 @@ from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
+from joserfc.jwk import ECKey, RSAKey
 from pydantic import SecretStr
 
 from cube_oauth.lifecycle.authorize import Refused
@@ -15,12 +16,16 @@ from cube_oauth.providers import (
     ProviderClient,
     ProviderError,
     Transport,
+    account_endpoints,
 )
 from cube_oauth.providers.discovery import openid_url
 from tests.conformance.certified import KEY, Certified, refused
 from tests.conformance.emulator import REDIRECT_URI
 from tests.parts.provider import Provider, app_client, log_in_client, service_client
 
+ACCOUNT_KEYS = {"EC": ECKey.generate_key("P-256", {"use": "sig"}), "RSA": RSAKey.generate_key(2048, {"use": "sig"})}
+"""Both are registered for the service account, as while a key is rotated."""
+SECRETS = {"basic": "the-secret", "post": "the-secret"}
 METHODS = {"basic": "client_secret_basic", "post": "client_secret_post", "none": "none", "private_key_jwt": "private_key_jwt"}
 
 
@@ -37,6 +42,9 @@ def certified(tmp_path_factory):
     clients += [_client("basic") | {"client_id": "without PKCE", "withoutPKCE": True}]
     clients += [_client("basic") | {"client_id": "names a resource", "logIn": True}]
     clients += [log_in_client("opaque", "the-secret", [REDIRECT_URI]), service_client("service", "the-secret")]
+    clients += [service_client(f"account {method}", "the-secret", token_endpoint_auth_method=METHODS[method]) for method in SECRETS]
+    jwks = {"keys": [key.as_dict(private=False) for key in ACCOUNT_KEYS.values()]}
+    clients += [service_client("account private_key_jwt", token_endpoint_auth_method="private_key_jwt", jwks=jwks)]
     with Provider(clients=clients, folder=tmp_path_factory.mktemp("certified")) as running:
         yield running
 
@@ -149,3 +157,44 @@ async def test_a_client_gets_a_token_for_itself(certified, client):
     answer = await client.client_credentials(run.endpoints, run.credentials)
     assert answer.access_token
     assert answer.refresh_token is None
+
+
+def as_pem(key):
+    return key.as_pem(private=True).decode()
+
+
+def as_jwk(key):
+    return json.dumps(key.as_dict(private=True))
+
+
+async def account(certified, client, method, secret):
+    """A token of the service account, whose app has another client that authenticates in another way."""
+    own = {"clientID": f"account {method}", "clientSecretRef": {"name": "a"}, "clientAuthentication": method, "scopes": ["query"]}
+    spec = {"clientAuthentication": "none", "serviceAccount": {"clientCredentials": own, "env": {"TOKEN": "accessToken"}}}
+    run = await Certified(certified, client, "none", **spec).prepare()
+    credentials = ClientCredentials(own["clientID"], SecretStr(secret))
+    return await client.client_credentials(account_endpoints(run.app, run.endpoints), credentials)
+
+
+@pytest.mark.parametrize("method", SECRETS)
+async def test_a_service_account_proves_itself_by_its_own_secret_whatever_its_app_does(certified, client, method):
+    assert audience((await account(certified, client, method, SECRETS[method])).access_token) == "warehouse"
+
+
+@pytest.mark.parametrize("form", [as_pem, as_jwk])
+@pytest.mark.parametrize("key", ACCOUNT_KEYS)
+async def test_a_service_account_proves_itself_by_any_of_its_registered_keys(certified, client, key, form):
+    answer = await account(certified, client, "private_key_jwt", form(ACCOUNT_KEYS[key]))
+    assert audience(answer.access_token) == "warehouse"
+
+
+async def test_a_service_account_with_a_key_that_is_not_registered_any_more_is_refused(certified, client):
+    former = as_pem(ECKey.generate_key("P-256"))
+    assert await refused(account(certified, client, "private_key_jwt", former)) == ("App", "InvalidClient")
+
+
+@pytest.mark.parametrize("secret", ["no key", ACCOUNT_KEYS["RSA"].as_pem(private=False).decode()], ids=["text", "the public key"])
+async def test_what_is_no_private_key_is_said_without_asking_the_provider(certified, client, secret):
+    certified.control.reset_stats()
+    assert await refused(account(certified, client, "private_key_jwt", secret)) == ("App", "InvalidClientSecret")
+    assert certified.control.arrivals() == []

@@ -68,15 +68,21 @@ def app_client(client_id: str, redirect_uris: Sequence[str], **metadata: Any) ->
     }
 
 
-def service_client(client_id: str, client_secret: str, *, subject: str | None = None) -> dict[str, Any]:
-    """Return a service account: the client credentials grant, the token's subject is `subject` or the client's ID."""
+def service_client(
+    client_id: str, client_secret: str | None = None, *, subject: str | None = None, **metadata: Any
+) -> dict[str, Any]:
+    """Return a service account: the client credentials grant, the token's subject is `subject` or the client's ID.
+
+    `metadata` as in RFC 7591: `token_endpoint_auth_method`, and without a secret `jwks`.
+    """
     return {
         "client_id": client_id,
-        "client_secret": client_secret,
+        **({"client_secret": client_secret} if client_secret else {}),
         "redirect_uris": [],
         "grant_types": ["client_credentials"],
         "response_types": [],
         **({"subject": subject} if subject else {}),
+        **metadata,
     }
 
 
