@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import ControlPlane, binaries
-from tests.control_plane.harness import CLIENTS, REDIRECT_URI, SERVICE_SECRET, Installation, KubeApi
+from tests.control_plane.harness import CLIENTS, REDIRECT_URI, SERVICE_KEYS, SERVICE_SECRET, Installation, KubeApi
 from tests.parts.certificates import self_made
 from tests.parts.provider import Provider, app_client, service_client
 
@@ -64,7 +64,10 @@ def remembering_provider(tmp_path, provider_certificate):
 
 def _clients():
     people = [app_client(name, [REDIRECT_URI], client_secret=secret) for name, secret in CLIENTS.items()]
-    return [*people, service_client("warehouse-account", SERVICE_SECRET, subject="cube-service-account")]
+    jwks = {"keys": [key.as_dict(private=False) for key in SERVICE_KEYS]}
+    by_key = {"subject": "cube-service-account", "token_endpoint_auth_method": "private_key_jwt", "jwks": jwks}
+    by_secret = service_client("warehouse-account", SERVICE_SECRET, subject="cube-service-account")
+    return [*people, by_secret, service_client("warehouse-key", **by_key)]
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+from joserfc.jwk import ECKey, RSAKey
 from pydantic import SecretStr
 
 from cube_oauth.resources.keyring import Keyring, SealingKey
@@ -36,6 +37,8 @@ REDIRECT_URI = "https://portal.example.com/callback"
 CLIENTS = {"cube": "canary-client-secret-1", "other": "canary-client-secret-2"}
 SERVICE_SECRET = "canary-service-secret"
 """Of the client warehouse-account, whose own token is somebody's service account."""
+SERVICE_KEYS = [ECKey.generate_key("P-256", {"use": "sig"}), RSAKey.generate_key(2048, {"use": "sig"})]
+"""Of the client warehouse-key, which has no secret: both are registered, as while a key is rotated."""
 APPS = "/apis/cubeoauth.dev/v1alpha1/namespaces/{}/oauthapps"
 CREDENTIALS = "/apis/cubeoauth.dev/v1alpha1/namespaces/{}/usercredentials"
 SECRETS = "/api/v1/namespaces/{}/secrets"

@@ -5,11 +5,12 @@ import json
 import time
 
 import pytest
+from joserfc.jwk import ECKey
 
 from cube_oauth.resources.accounts import AccountSecret
 from tests.cluster import binaries
 from tests.cluster.commands import run
-from tests.control_plane.harness import APPS, ROOT, SECRETS, SERVICE_SECRET, eventually
+from tests.control_plane.harness import APPS, ROOT, SECRETS, SERVICE_KEYS, SERVICE_SECRET, eventually
 
 pytestmark = pytest.mark.control_plane
 CONSENT = "cubeoauth.dev/service-account-namespaces"
@@ -28,10 +29,11 @@ def vault(kubectl, namespace):
     return namespace
 
 
-def fetched(running, secret=SERVICE_SECRET, **more):
+def fetched(running, secret=SERVICE_SECRET, client="warehouse-account", method=None, **more):
     """An app whose service account is a client of its own."""
     running.client_secret("account", secret, consent="trino")
-    own = {"clientID": "warehouse-account", "clientSecretRef": {"name": "account-client"}, "scopes": ["query"]}
+    own = {"clientID": client, "clientSecretRef": {"name": "account-client"}, "scopes": ["query"]}
+    own |= {"clientAuthentication": method} if method else {}
     return running.app(serviceAccount={"clientCredentials": own, "env": {"TOKEN": "accessToken"}}, **more)
 
 
@@ -51,6 +53,11 @@ def published(running):
     account = AccountSecret.from_kubernetes(found)
     opened = account.values and running.ring("access").open(account.values, account.record.owner)
     return account.record, opened and json.loads(opened.get_secret_value())
+
+
+def app_version(running):
+    """Changes with every word that is said at the app."""
+    return running.kube.get(f"{APPS.format(running.tenant)}/trino")["metadata"]["resourceVersion"]
 
 
 def said(running, reason):
@@ -84,7 +91,7 @@ def test_a_token_is_fetched_again_and_again_and_is_always_good_for_a_quarter_of_
     provider.control.lifetimes(clientCredentials=8)
     fetched(running)
     said(running, "Published")
-    version = running.kube.get(f"{APPS.format(running.tenant)}/trino")["metadata"]["resourceVersion"]
+    version = app_version(running)
     seen = set()
 
     def three_tokens():
@@ -97,7 +104,7 @@ def test_a_token_is_fetched_again_and_again_and_is_always_good_for_a_quarter_of_
     eventually(three_tokens, say=running.tell)
     assert {claims(token)["sub"] for token in seen} == {"cube-service-account"}
     eventually(lambda: published(running)[1] == target(running))
-    assert running.kube.get(f"{APPS.format(running.tenant)}/trino")["metadata"]["resourceVersion"] == version, "no word about it"
+    assert app_version(running) == version, "no word about it"
     log = "".join(one.log.read_text() for one in running.controllers)
     assert not any(token in log for token in seen)
     assert not any(token in json.dumps(running.stored("account")) for token in seen)
@@ -123,6 +130,26 @@ def test_a_wrong_client_secret_is_said_with_the_providers_reason_and_heals_when_
     running.client_secret("account", SERVICE_SECRET, consent="trino")
     said(running, "Published")
     assert claims(target(running)["TOKEN"])["sub"] == "cube-service-account"
+
+
+def test_a_private_key_is_rotated_without_a_word_and_one_that_the_provider_does_not_know_is_said(running, provider):
+    provider.control.lifetimes(clientCredentials=8)
+    first, second = (key.as_pem(private=True).decode() for key in SERVICE_KEYS)
+    fetched(running, first, "warehouse-key", "private_key_jwt")
+    said(running, "Published")
+    before, version = target(running)["TOKEN"], app_version(running)
+    running.client_secret("account", second, consent="trino")
+    eventually(lambda: target(running)["TOKEN"] != before, say=running.tell)
+    assert app_version(running) == version
+    assert claims(target(running)["TOKEN"])["client_id"] == "warehouse-key"
+    running.client_secret("account", ECKey.generate_key("P-256").as_pem(private=True).decode(), consent="trino")
+    assert "client" in said(running, "InvalidClient")["message"]
+    running.client_secret("account", "-----BEGIN PRIVATE KEY-----", consent="trino")
+    said(running, "InvalidClientSecret")
+    running.client_secret("account", second, consent="trino")
+    said(running, "Published")
+    log = "".join(one.log.read_text() for one in running.controllers)
+    assert not any(line in log for key in (first, second) for line in key.splitlines()[1:-1])
 
 
 def test_a_secret_that_somebody_else_made_is_never_overwritten(running):
