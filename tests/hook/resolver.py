@@ -63,6 +63,10 @@ class FakeResolver:
         self.sources[username] = sources
         self._tell({"method": "changed", "params": {"username": username} if username else {}})
 
+    def environment(self, values: dict[str, str]) -> None:
+        """Say what service accounts fill in Cube's environment from now on."""
+        self._tell({"method": "env", "params": {"values": values}})
+
     def asked(self, method: str, username: str) -> int:
         """Count the requests about a person."""
         return sum(request["method"] == method and _username(request) == username for request in self.requests)

@@ -244,6 +244,88 @@ def test_a_stream_that_is_refused_at_its_start_is_asked_once_more(
     assert resolver.asked("invalidate", alice) == 1
 
 
+REFUSING = """
+CREATE TABLE written (who text);
+CREATE SEQUENCE attempts;  -- what it has counted, no rollback takes back
+CREATE FUNCTION refusing(statement text) RETURNS text AS $$
+BEGIN
+  PERFORM pg_advisory_xact_lock_shared(9);
+  IF nextval('attempts') = 1 THEN RAISE EXCEPTION 'the token is refused in %', statement USING ERRCODE = '28000'; END IF;
+  RETURN current_user;
+END $$ LANGUAGE plpgsql;
+GRANT ALL ON written, attempts TO PUBLIC;
+"""
+
+
+@pytest.fixture
+def repeated(postgres: Postgres) -> Iterator[Callable[[Cube, str], int]]:
+    """Return a function: how often a statement of this view began without Cube asking for it. The first time, it is refused."""
+    postgres.sql(REFUSING)
+
+    def more_than_asked(cube: Cube, view: str) -> int:
+        [[began]] = postgres.sql("SELECT last_value FROM attempts")
+        asked = re.findall(rf"Executing (?:SQL.*refusing\('{view}'\)|Load Pre Aggregation SQL.*{view})", cube.said())
+        return int(began) - len(asked)
+
+    yield more_than_asked
+    postgres.sql("DROP FUNCTION refusing; DROP SEQUENCE attempts; DROP TABLE written")
+
+
+def test_a_read_that_is_refused_while_it_runs_is_begun_once_more(
+    cube: Cube, resolver: FakeResolver, postgres: Postgres, connect: Callable[..., str], repeated: Callable[[Cube, str], int]
+) -> None:
+    alice = connect()
+    resolver.on_invalidate = lambda _params: resolver.sources.update(
+        {alice: {"postgres": active(postgres.token(alice), revision=2)}}
+    )
+    assert who(cube, alice, "reads") == alice
+    assert repeated(cube, "reads") == 1
+    assert resolver.asked("invalidate", alice) == 1
+
+
+@pytest.mark.parametrize("view", ["inserts", "inserts_within"])
+def test_a_write_that_is_refused_while_it_runs_is_begun_no_second_time(
+    cube: Cube,
+    resolver: FakeResolver,
+    postgres: Postgres,
+    connect: Callable[..., str],
+    repeated: Callable[[Cube, str], int],
+    view: str,
+) -> None:
+    """The write is a refresh key, which Cube itself asks for again some time after it failed: that is all."""
+    alice = connect()
+    resolver.on_invalidate = lambda _params: resolver.sources.update(
+        {alice: {"postgres": active(postgres.token(alice), revision=2)}}
+    )
+    assert who(cube, alice, view) == ""
+    until(lambda: postgres.sql("SELECT who FROM written") == [[alice]], "Cube asks again")
+    assert repeated(cube, view) == 0
+    assert resolver.asked("invalidate", alice) == 0
+
+
+@pytest.mark.parametrize(("view", "times"), [("reads", 1), ("builds", 0)])
+def test_while_the_service_account_rotates_a_refused_read_is_begun_once_more_and_a_table_no_second_time(
+    start: Start, resolver: FakeResolver, postgres: Postgres, repeated: Callable[[Cube, str], int], view: str, times: int
+) -> None:
+    successor = fresh("successor")
+    newer = {"CUBEJS_DB_USER": successor, "CUBEJS_DB_PASS": postgres.token(successor)}
+    postgres.sql(f'GRANT CREATE ON DATABASE {DATABASE} TO PUBLIC; GRANT {SERVICE} TO "{successor}"')
+    query = {"measures": ["builds.count"], "dimensions": ["builds.who"]} if view == "builds" else {"dimensions": ["reads.who"]}
+    account = {"CUBE_OAUTH_SERVICE_ACCOUNT": ",".join(newer), "CUBEJS_PRE_AGGREGATIONS_BUILDER": "true"}
+    with start(**account) as cube, ThreadPoolExecutor(1) as pool:
+        with postgres.held(9):
+            asked = pool.submit(cube.load, None, query)
+            until(lambda: postgres.waiting(SERVICE), "the statement runs")
+            resolver.environment(newer)
+            until(lambda: "the service account rotated" in cube.said(), "the newer values are there")
+        if view == "builds":
+            with pytest.raises(LoadError, match="the token is refused in builds"):
+                asked.result(60)
+        else:
+            assert asked.result(60) == [{"reads.who": successor}]
+        assert repeated(cube, view) == times
+
+
 def test_more_people_than_cube_remembers_leave_no_connection_behind(
     start: Start, resolver: FakeResolver, postgres: Postgres
 ) -> None:
