@@ -54,5 +54,11 @@ def test_two_controllers_that_both_believe_they_lead_redeem_nothing_twice(world,
     assert table.problems == []
 
 
+def test_an_answer_that_was_slept_over_is_kept_although_another_controller_has_claimed_what_it_cost(world, table):
+    trials.paused_with_the_answer(world, table)
+    assert table.problems == []
+    assert len(table.rows) == 1
+
+
 def test_no_token_is_in_any_log(world):
     assert world.leaks() == []

@@ -65,6 +65,8 @@ def _everything(world: World, table: Table) -> None:
         for _ in range(3):
             trials.killed_at_each_await(world, table, "first refresh, connecting")
         trials.paused_at_each_await(world, table)
+    with step("paused with an answer in hand"):
+        trials.paused_with_the_answer(world, table)
     with step("paused where no check helps"):
         trials.paused_after_the_check(world, table, 3)
     with step("two that both believe they lead, and whose clocks differ"):

@@ -207,6 +207,8 @@ class Breaking:
             refresh.redeeming = False
         refresh.answered = answer.status == 200
         self._note(refresh, "answered" if refresh.answered else "refused")
+        if self._plan.answered and refresh.number == self._plan.refresh:
+            self._signal(refresh, "with the answer in hand", woken=False)
         return answer
 
     def _write(self, original: Callable[..., Any], transport: Any, data: Any) -> None:

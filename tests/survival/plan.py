@@ -29,6 +29,8 @@ class Plan:
     woken: bool = False
     after_check: bool = False
     """The signal comes in the refresh when the last look at the time was taken, and before the first byte to the provider."""
+    answered: bool = False
+    """The signal comes in the refresh when the provider's answer has arrived, and before anything is done with it."""
     faults: tuple[Fault, ...] = ()
     """The refreshes get these one after the other, and then from the beginning."""
     storm: float = 0
@@ -54,6 +56,11 @@ class Plan:
     def pause(cls, refresh: int, step: int, *, woken: bool) -> Self:
         """SIGSTOP, in a process that believes all the time that it leads."""
         return cls(signal.SIGSTOP, refresh, step, woken, always_leads=True)
+
+    @classmethod
+    def pause_answered(cls) -> Self:
+        """SIGSTOP with the provider's answer in hand."""
+        return cls(signal.SIGSTOP, step=0, answered=True, always_leads=True)
 
     @classmethod
     def pause_after_check(cls) -> Self:

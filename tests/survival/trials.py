@@ -138,6 +138,22 @@ def paused_at_each_await(world: World, table: Table, at_once: int = 6) -> None:
         _repair(world)
 
 
+def paused_with_the_answer(world: World, table: Table) -> None:
+    """SIGSTOP with the provider's answer in hand, until another controller has claimed the same token, and not been served.
+
+    What it claimed is spent: the answer is all there is, and must not be given up for its claim.
+    """
+    [late] = _stopped(world, [Plan.pause_answered()])
+    held = {story.uid for story in late.stories() if story.place}
+    other = world.start(Plan(faults=(Fault(ASKS_PROVIDER, "connection cut, not served"),), always_leads=True))
+    world.until(lambda: held <= other.ended())
+    late.go_on()
+    world.until(lambda: held <= late.ended())
+    for child in (late, other):
+        child.end()
+    _add(table, "paused with the answer in hand, while another claims", world.judge(), nothing_lost=True)
+
+
 def paused_after_the_check(world: World, table: Table, times: int) -> None:
     """SIGSTOP between the last look at the claim's time and the first byte, for longer than the claim: the documented exception.
 

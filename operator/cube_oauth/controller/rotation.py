@@ -175,11 +175,14 @@ class Rotation:
         return Attempt(observed, written, claim, for_rejection)
 
     async def _redeem(self, attempt: Attempt, client: Client, secret: SecretStr) -> TokenAnswer:
-        """The one request. The claim is looked at once more just before: a process that was paused must not send any more."""
+        """The one request. The claim is looked at once more just before: a process that was paused must not send any more.
+
+        Nor must it when whoever had redeemed the token before has written its answer after all, as far as the watch has told.
+        """
         left = attempt.claim.deadline - MARGIN - self._clock.now()
         uid = attempt.observed.credential.metadata.uid
         self._released[uid] = attempt.claim.id
-        if left < REQUEST / 2:
+        if left < REQUEST / 2 or not self._claimed(uid, attempt.claim):
             raise _OvertakenError
         del self._released[uid]
         request = self._provider.refresh(client.endpoints, client.credentials, secret, within=min(left, REQUEST))
@@ -190,6 +193,10 @@ class Rotation:
             if not _unknown(problem):
                 self._released[uid] = attempt.claim.id
             raise
+
+    def _claimed(self, uid: str, claim: Claim) -> bool:
+        there = self._tokens.get(uid)
+        return there is not None and there.claim is not None and there.claim.id == claim.id
 
     async def _secure(self, attempt: Attempt, answer: TokenAnswer, sent: datetime) -> Attempt:
         """Write a refresh token that rotated, before anything else can fail; our claim stands on: the only fourth write."""

@@ -162,9 +162,7 @@ def rotated(there: TokenSecret | None, ours: TokenSecret, refresh_token: str) ->
     """What to write of a refresh before its answer is complete: only the new refresh token, under our claim. None: too late."""
     if there is None or there.record.grant != ours.record.grant:
         return None
-    if there.claim is None or ours.claim is None or there.claim.id != ours.claim.id:
-        return None
-    return replace(there, refresh_token=refresh_token)
+    return replace(there, refresh_token=refresh_token, claim=ours.claim) if _redeemed(there, ours) else None
 
 
 def merged(
@@ -172,17 +170,26 @@ def merged(
 ) -> TokenSecret | None:
     """What to write of a refresh whose claim stood in ``ours``, given what is stored now; None when it came too late.
 
-    It counts while the claim stands; and when somebody took us for dead, and was refused the token that we had redeemed: then this
-    answer is all there is. What is written already (its answer was lost) is given back as it is.
+    It counts while the claim stands; and when somebody took us for dead, and claimed the token that we had redeemed, or was refused
+    it: then this answer is all there is. What is written already (its answer was lost) is given back as it is.
     """
     if there is None or there.record.grant != ours.record.grant:
         return None
     if there.access_token == issued.access_token:
         return there
-    stands = there.claim is not None and ours.claim is not None and there.claim.id == ours.claim.id
-    if stands or (issued.refresh_token and _refused(there, ours)):
+    if _stands(there, ours) or (issued.refresh_token and (_redeemed(there, ours) or _refused(there, ours))):
         return refreshed(there, issued, default_seconds, for_rejection)
     return None
+
+
+def _stands(there: TokenSecret, ours: TokenSecret) -> bool:
+    return there.claim is not None and ours.claim is not None and there.claim.id == ours.claim.id
+
+
+def _redeemed(there: TokenSecret, ours: TokenSecret) -> bool:
+    """Whether what is claimed, by us or by whoever took us for dead, is the very refresh token that we have redeemed."""
+    same = there.claim and ours.claim and there.claim.refresh_token_hash == ours.claim.refresh_token_hash
+    return bool(same) and there.record.revision == ours.record.revision
 
 
 def _refused(there: TokenSecret, ours: TokenSecret) -> bool:

@@ -1,5 +1,6 @@
 """Redeeming a refresh token: once, and never without keeping what came of it."""
 
+import hashlib
 from dataclasses import replace
 from datetime import timedelta
 
@@ -200,12 +201,48 @@ async def test_what_came_for_a_deleted_credential_is_revoked(bench):
     assert bench.api.objects == {}
 
 
+def theirs(refresh_token, **changes):
+    digest = hashlib.sha256(refresh_token.encode()).hexdigest()
+    return Claim(id="theirs", refresh_token_hash=digest, deadline=START + timedelta(hours=1), **changes)
+
+
 async def test_a_claim_of_somebody_else_over_ours_is_left_alone(bench):
-    theirs = Claim(id="theirs", refresh_token_hash="x", deadline=START + timedelta(hours=1))
-    bench.provider.meanwhile = lambda: bench.put(replace(bench.sample("old-refresh"), claim=theirs))
+    bench.provider.meanwhile = lambda: bench.put(replace(bench.sample("another"), claim=theirs("another")))
     await bench.refresh()
     assert (await bench.stored()).claim.id == "theirs"
     assert bench.revocations.unwanted == []
+
+
+async def test_when_somebody_took_us_for_dead_and_claimed_what_we_had_redeemed_what_we_got_is_kept(bench):
+    """Whoever came after us is refused, or sends nothing any more; without our answer nothing would be left."""
+    bench.provider.meanwhile = lambda: bench.put(replace(bench.sample("old-refresh"), claim=theirs("old-refresh")))
+    await bench.refresh()
+    assert await bench.refresh_token() == "new-refresh"
+    assert ((await bench.stored()).claim, bench.revocations.unwanted) == (None, [])
+
+
+async def test_their_claim_stands_where_the_refresh_token_did_not_rotate(bench):
+    bench.provider.answer = replace(bench.provider.answer, refresh_token=None)
+    bench.provider.meanwhile = lambda: bench.put(replace(bench.sample("old-refresh"), claim=theirs("old-refresh")))
+    await bench.refresh()
+    assert (await bench.stored()).claim.id == "theirs"
+
+
+async def test_whoever_sees_that_the_claim_is_gone_sends_nothing(bench):
+    """Our copy of the Secret is looked at without a pause before the request."""
+
+    write = bench.tokens.write
+
+    async def write_and_pause(token):
+        await write(token)
+        bench.put(bench.sample("of-the-slow-one"))
+        bench.hear()
+        return token
+
+    bench.tokens.write = write_and_pause
+    await bench.refresh()
+    assert bench.provider.redeemed == []
+    assert await bench.refresh_token() == "of-the-slow-one"
 
 
 async def test_when_somebody_took_us_for_dead_and_was_refused_what_we_got_is_kept(bench):

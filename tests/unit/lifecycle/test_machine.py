@@ -108,6 +108,9 @@ class Life(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([1, 5, 11, 31, 90, 3000, 3000, 4000, 100_000]))
     def time_passes(self, seconds):
+        self.later(seconds)
+
+    def later(self, seconds):
         self.now += seconds * SECOND
         for one in self.both:
             if one.attempt and one.attempt.answer and self.now + one.skew >= one.attempt.claim.deadline:
@@ -167,7 +170,7 @@ class Life(RuleBasedStateMachine):
         if attempt is None:
             self.looks(who, behind)
         elif attempt.sent_at is None:
-            self.sends(who)
+            self.sends(who, behind)
         elif attempt.answer is None and not attempt.refused:
             self.the_provider_serves(who, heard)
         else:
@@ -197,13 +200,15 @@ class Life(RuleBasedStateMachine):
 
     def claim(self, who, seen, now):
         self.claims += 1
-        claim = Claim(id=f"claim-{self.claims}", refresh_token_hash="h", deadline=now + CLAIM)
+        claim = Claim(id=f"claim-{self.claims}", refresh_token_hash=seen.token.refresh_token, deadline=now + CLAIM)
         written = self.write(claimed(seen.token, claim))
         who.view, who.attempt = written, Attempt(written, claim, 3600)
 
-    def sends(self, who):
-        """After the last look at the claim's time, as ``Rotation._redeem`` does."""
-        if who.attempt.claim.deadline - MARGIN - (self.now + who.skew) < REQUEST / 2:
+    def sends(self, who, behind):
+        """After the last look at the claim and its time, as ``Rotation._redeem`` does."""
+        who.view = who.view if behind else self.stored
+        gone = who.view.claim is None or who.view.claim.id != who.attempt.claim.id
+        if gone or who.attempt.claim.deadline - MARGIN - (self.now + who.skew) < REQUEST / 2:
             who.released, who.attempt = who.attempt.claim.id, None
             return
         mine = who.attempt.token.refresh_token
@@ -233,9 +238,21 @@ class Life(RuleBasedStateMachine):
             return
         wanted = merged(self.stored, attempt.token, attempt.answer, attempt.default_seconds)
         if wanted is None:
-            self.excused.add(attempt.token.refresh_token)  # overtaken: the answer is given back
+            spent = attempt.token.refresh_token
+            assert self.stored.refresh_token != spent, "an answer was given up, and what is stored is the token that it cost"
+            self.excused.add(spent)  # overtaken: the answer is given back
         else:
             who.view = self.write(wanted) if wanted is not self.stored else self.stored
+
+    @precondition(lambda self: self.stored and not any(one.attempt for one in self.both))
+    @rule(slow=controllers, steps=st.integers(0, 3))
+    def one_sleeps_with_the_answer_in_its_hands_until_the_other_has_begun(self, slow, steps):
+        [other] = [one for one in self.both if one is not slow]
+        for who, pause, times in ((slow, 3000, 4), (other, 0, 1), (other, 31, steps)):
+            self.later(pause)
+            for _ in range(times):
+                if who is other or who.attempt is None or not who.attempt.answer:
+                    self.one_step(who, behind=False, heard=True)
 
     @precondition(lambda self: any(one.attempt for one in self.both))
     @rule(who=controllers)
