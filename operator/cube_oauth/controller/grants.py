@@ -17,7 +17,7 @@ from pydantic import SecretStr, ValidationError
 
 from cube_oauth.controller.apps import AppNotReadyError, Client
 from cube_oauth.controller.inventory import app_key, key_of
-from cube_oauth.controller.rotation import REQUEST, seal
+from cube_oauth.controller.rotation import REQUEST, hashed_claim, seal
 from cube_oauth.kube.api import SECRETS, USER_CREDENTIALS, Api, KubeError
 from cube_oauth.kube.watch import Mirror
 from cube_oauth.lifecycle.authorize import (
@@ -39,7 +39,6 @@ from cube_oauth.providers import (
     Kind,
     ProviderError,
     TokenAnswer,
-    id_token_claims,
     restored,
     said_of_person,
     stored,
@@ -445,11 +444,7 @@ class Grants:
             self._revocations.removed(replaced)
 
     def _issued(self, order: Order, answered: Answered, subject: str | None) -> Issued:
-        claims = id_token_claims(answered.tokens) or {}
-        account, session = (
-            digest(claim, str(claims["iss"]), str(claims[claim])) if claim in claims and "iss" in claims else None
-            for claim in ("sub", "sid")
-        )
+        account, session = (hashed_claim(answered.tokens, claim) for claim in ("sub", "sid"))
         issued = seal(self._keys, answered.tokens, order.bound_to, answered.at, subject)
         return replace(issued, account=account, session=session)
 

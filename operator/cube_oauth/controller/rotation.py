@@ -20,8 +20,10 @@ from cube_oauth.lifecycle.decide import CLAIM, Observed, origin
 from cube_oauth.lifecycle.publish import Issued, claimed, ended, merged, refreshed, rotated
 from cube_oauth.lifecycle.reasons import Reason
 from cube_oauth.lifecycle.revoke import replaced_is_revoked
-from cube_oauth.providers import Kind, ProviderError, TokenAnswer
+from cube_oauth.providers import Kind, ProviderError, TokenAnswer, id_token_claims
+from cube_oauth.providers.errors import SUBJECT_CHANGED
 from cube_oauth.resources.keyring import SealError
+from cube_oauth.resources.names import digest
 from cube_oauth.resources.secrets import Claim, TokenSecret
 
 if TYPE_CHECKING:
@@ -85,6 +87,12 @@ def seal(keys: Keys, answer: TokenAnswer, owner: str, issued_at: datetime, subje
     )
 
 
+def hashed_claim(answer: TokenAnswer, claim: str) -> str | None:
+    """A hash of who signed in (``sub``), or of the session (``sid``), where the answer has an ID token that says so."""
+    claims = id_token_claims(answer) or {}
+    return digest(claim, str(claims["iss"]), str(claims[claim])) if claim in claims and "iss" in claims else None
+
+
 def ended_for(problem: ProviderError, token: TokenSecret, now: datetime) -> str:
     """The reason that stays with a sign-in that the provider says is over."""
     if problem.reason != INVALID_GRANT:
@@ -142,6 +150,9 @@ class Rotation:
             attempt = await self._claim(observed, token, secret, for_rejection)
             sent = self._clock.now()
             answer = _without_echo(await self._redeem(attempt, client, secret), secret)
+            if _another_person(token.record, answer):
+                await self._refuse(attempt, answer, sent)
+                return
             if client.endpoints.exchange is not None:
                 attempt = await self._secure(attempt, answer, sent)
                 sent = self._clock.now()
@@ -197,6 +208,12 @@ class Rotation:
     def _claimed(self, uid: str, claim: Claim) -> bool:
         there = self._tokens.get(uid)
         return there is not None and there.claim is not None and there.claim.id == claim.id
+
+    async def _refuse(self, attempt: Attempt, answer: TokenAnswer, sent: datetime) -> None:
+        """The provider has renewed somebody else's sign-in (OpenID Connect Core, section 12.2): have that revoked, keep nothing."""
+        issued = seal(self._keys, answer, attempt.token.record.owner, sent, None)
+        await self._revocations.at_once(refreshed(attempt.token, issued, attempt.default_seconds), SUBJECT_CHANGED.word)
+        await self._finish(attempt.observed, SUBJECT_CHANGED.word)
 
     async def _secure(self, attempt: Attempt, answer: TokenAnswer, sent: datetime) -> Attempt:
         """Write a refresh token that rotated, before anything else can fail; our claim stands on: the only fourth write."""
@@ -330,6 +347,12 @@ class _NotExchangedError(Exception):
 def _without_echo(answer: TokenAnswer, redeemed: SecretStr) -> TokenAnswer:
     """An answer that repeats the refresh token has not rotated it: as if it had none, so that what is known of it stays."""
     return replace(answer, refresh_token=None) if answer.refresh_token == redeemed else answer
+
+
+def _another_person(record: TokenRecord, answer: TokenAnswer) -> bool:
+    """Whether an ID token that came with a refresh names somebody else than the one that came with the sign-in."""
+    said = hashed_claim(answer, "sub")
+    return None not in (said, record.account) and said != record.account
 
 
 def _belongs(record: TokenRecord, client: Client) -> bool:

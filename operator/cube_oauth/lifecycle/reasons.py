@@ -24,6 +24,7 @@ class Reason(StrEnum):
     CLIENT_CHANGED = "ClientChanged"
     INTERACTION_REQUIRED = "InteractionRequired"
     ACCESS_DENIED = "AccessDenied"
+    SUBJECT_CHANGED = "SubjectChanged"
     NO_REFRESH_TOKEN = "NoRefreshToken"  # noqa: S105 - a reason, no token
     UNDECIPHERABLE = "UndecipherableToken"
 
@@ -53,6 +54,8 @@ SENTENCES: dict[str, str] = {
     "status.authorizeURL.",
     Reason.ACCESS_DENIED: "The provider denied access to this person: its administrator permits the application for them, then the "
     "person authorizes again at status.authorizeURL.",
+    Reason.SUBJECT_CHANGED: "The provider renewed this sign-in for somebody else than the person who authorized; what it gave was "
+    "revoked. The person authorizes again at status.authorizeURL; if it happens again, tell the provider's administrator.",
     Reason.NO_REFRESH_TOKEN: "The provider gave no refresh token, so a sign-in lasts as long as one access token: the person "
     "authorizes again at status.authorizeURL. To have it renewed, ask for a scope such as offline_access in spec.scopes of the "
     "OAuthApp {app}.",

@@ -17,6 +17,8 @@ _PROVIDER = {
     "Zugriff. Im Portal neu verbinden.",
     "AccessDenied": "Der Anbieter hat dieser Person den Zugriff verweigert. Bitten Sie die Administration des Anbieters, ihr die "
     "Anwendung zu erlauben; dann im Portal neu verbinden.",
+    "SubjectChanged": "Der Anbieter hat diese Anmeldung für jemand anders erneuert als für die Person, die zugestimmt hat (OpenID "
+    "Connect Core, Abschnitt 12.2); was er gab, wurde widerrufen. Im Portal neu verbinden.",
     "TokenNotExchanged": "Das Warehouse gibt für das Token des Anbieters kein eigenes (spec.tokenExchange). Es muss diese Person "
     "kennen, dem Anbieter trauen und die Audience des Tokens annehmen. Eine Anmeldung bleibt und wird wieder versucht; wer gerade "
     "verbindet, verbindet noch einmal.",

@@ -82,6 +82,12 @@ ACCESS_DENIED = Reason(
     "The provider denied access to this person. Ask the provider's administrator to permit the application for them, then "
     "authorize again in the portal.",
 )
+SUBJECT_CHANGED = Reason(
+    "SubjectChanged",
+    Kind.USER,
+    "The provider renewed this sign-in for somebody else than the person who authorized (OpenID Connect Core, section 12.2); what "
+    f"it gave was revoked. {_AGAIN}",
+)
 TOKEN_NOT_EXCHANGED = Reason(
     "TokenNotExchanged",
     Kind.USER,

@@ -5,6 +5,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from joserfc import jwt
+from joserfc.jwk import OctKey
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
@@ -13,7 +15,7 @@ from cube_oauth.controller.budget import Backoff, Budget
 from cube_oauth.controller.calls import Calls
 from cube_oauth.controller.keys import Keys
 from cube_oauth.controller.metrics import Metrics
-from cube_oauth.controller.rotation import Rotation
+from cube_oauth.controller.rotation import Rotation, hashed_claim
 from cube_oauth.controller.tokens import TokenStore
 from cube_oauth.kube.api import SECRETS, KubeError
 from cube_oauth.lifecycle.apps import NOT_FOUND
@@ -66,6 +68,8 @@ class FakeRevocations:
 
     async def give_back(self, token, reason):
         self.unwanted.append(KEYS.refresh.open(token.refresh_token, token.record.owner).get_secret_value())
+
+    at_once = give_back
 
 
 class FakeEvents:
@@ -359,6 +363,53 @@ async def test_an_app_that_changed_since_the_decision_never_receives_an_older_to
     bench.apps.endpoints = replace(ENDPOINTS, **change)
     await bench.refresh()
     assert (bench.provider.redeemed, bench.api.writes) == ([], [])
+
+
+# ---- an ID token in the answer (OpenID Connect Core, section 12.2)
+
+
+def id_token(sub):
+    claims = {"iss": "https://idp.example.com", "sub": sub, "aud": "cube"}
+    return SecretStr(jwt.encode({"alg": "HS256"}, claims, OctKey.generate_key(256)))
+
+
+def signed_in(bench, sub, **more):
+    answer = TokenAnswer(SecretStr("a"), id_token=id_token(sub))
+    bench.put(bench.sample("old-refresh", account=hashed_claim(answer, "sub"), **more))
+
+
+@pytest.mark.parametrize("again", ["7", None], ids=["the same", "none"])
+async def test_a_sign_in_is_renewed_for_the_person_who_authorized(bench, again):
+    signed_in(bench, "7")
+    bench.provider.answer = replace(bench.provider.answer, id_token=again and id_token(again))
+    await bench.refresh()
+    assert (await bench.refresh_token(), bench.revocations.unwanted) == ("new-refresh", [])
+
+
+async def test_what_comes_for_another_person_is_never_kept_but_revoked_and_the_sign_in_is_over(bench, caplog):
+    caplog.set_level("INFO")
+    signed_in(bench, "7")
+    bench.provider.answer = replace(bench.provider.answer, id_token=id_token("8"))
+    await bench.refresh()
+    there = await bench.stored()
+    assert (there.record.ended, there.refresh_token, there.record.revision) == ("SubjectChanged", None, 5)
+    assert await access_token(bench) == "old-access"
+    assert bench.revocations.unwanted == ["new-refresh"]
+    assert told(bench, caplog, "SubjectChanged")
+
+
+async def test_nothing_is_exchanged_for_another_person(bench):
+    bench.apps.endpoints = replace(ENDPOINTS, exchange=EXCHANGE)
+    signed_in(bench, "7", exchange_url=EXCHANGE.token_url)
+    bench.provider.answer = replace(bench.provider.answer, id_token=id_token("8"))
+    await bench.refresh()
+    assert (bench.provider.exchanged, bench.revocations.unwanted) == ([], ["new-refresh"])
+
+
+async def test_a_sign_in_of_nobody_knows_whom_is_renewed_for_whomever_it_is(bench):
+    bench.provider.answer = replace(bench.provider.answer, id_token=id_token("8"))
+    await bench.refresh()
+    assert await bench.refresh_token() == "new-refresh"
 
 
 # ---- a token exchange
