@@ -32,6 +32,8 @@ class Behaviour:
 
     authentication: str = "basic"
     """The only way that it accepts: basic, post, none or private_key_jwt."""
+    assertion_for: str = "token endpoint"
+    """Whom a signed assertion must be for: the token endpoint, or the issuer."""
     pkce: str = "accepted"
     """accepted, required, or unknown (it refuses what it does not know)."""
     needs: Mapping[str, str] = field(default_factory=dict)
@@ -218,7 +220,8 @@ class Emulator:
             raise wrong
         elif method == "private_key_jwt":
             claims = jwt.decode(form["client_assertion"], CLIENT_KEY, algorithms=["ES256"]).claims
-            if (claims["iss"], claims["sub"], claims["aud"]) != (CLIENT_ID, CLIENT_ID, self.endpoints.token_url):
+            audience = {"token endpoint": self.endpoints.token_url, "issuer": self.endpoints.issuer}[self.behaviour.assertion_for]
+            if (claims["iss"], claims["sub"], claims["aud"]) != (CLIENT_ID, CLIENT_ID, audience):
                 raise wrong
         elif method == "none" and form.get("client_id") != CLIENT_ID:
             raise wrong

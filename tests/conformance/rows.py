@@ -121,6 +121,10 @@ ROWS: dict[str, Row] = {
         Behaviour(authentication="private_key_jwt"),
         subject=None,
     ),
+    "client authentication by a key, for the issuer (Auth0, Zitadel)": Row(
+        {**BY_ISSUER, "clientAuthentication": "private_key_jwt", "clientAssertionAudience": "Issuer"},
+        Behaviour(**OPENID, authentication="private_key_jwt", assertion_for="issuer"),
+    ),
     "discovery as OAuth servers have it (RFC 8414)": Row(
         BY_ISSUER, Behaviour(discovery="oauth", needs_scope="offline_access"), None
     ),

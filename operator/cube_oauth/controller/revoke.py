@@ -104,7 +104,8 @@ class Revocations:
         method = client.endpoints.client_authentication if client else None
         secret = client.credentials.secret if client else None
         sealed = self._keys.refresh.seal(secret, token.record.owner) if secret else None
-        wanted = revoke.set_aside(token, reason, method, sealed, self._clock.now())
+        audience = client.endpoints.assertion_audience if client else None
+        wanted = revoke.set_aside(token, reason, method, sealed, self._clock.now(), audience)
         if wanted is None:
             if token.record.revocation_url is None:
                 self._say(token, NO_ENDPOINT)
@@ -215,10 +216,11 @@ class Revocations:
         record = pending.record
         known = await self._apps.client_of(record.token)
         if known:
-            return _at(record.token, known.credentials, known.endpoints.client_authentication)
+            endpoints = known.endpoints
+            return _at(record.token, known.credentials, endpoints.client_authentication, endpoints.assertion_audience)
         stored = self._keys.refresh.open(pending.client_secret, record.token.owner) if pending.client_secret else None
         method = record.client_authentication if stored else ClientAuthentication.NONE
-        return _at(record.token, ClientCredentials(record.token.client_id, stored), method)
+        return _at(record.token, ClientCredentials(record.token.client_id, stored), method, record.assertion_audience)
 
     async def _done(self, pending: RevocationSecret, reason: str) -> None:
         await self._api.delete(SECRETS, pending.name, self._namespace)
@@ -248,12 +250,13 @@ def _place(record: TokenRecord) -> str:
     return origin(record.revocation_url or record.token_url)
 
 
-def _at(record: TokenRecord, credentials: ClientCredentials, method: ClientAuthentication) -> Client:
+def _at(record: TokenRecord, credentials: ClientCredentials, method: ClientAuthentication, audience: str | None) -> Client:
     """A client at the endpoints that its tokens came from."""
     endpoints = Endpoints(
         authorization_url="",
         token_url=record.token_url,
         revocation_url=record.revocation_url,
         client_authentication=method,
+        assertion_audience=audience,
     )
     return Client(endpoints, credentials)

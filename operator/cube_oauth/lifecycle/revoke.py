@@ -27,7 +27,12 @@ UNUSED = timedelta(hours=1)
 
 
 def set_aside(
-    token: TokenSecret, reason: str, method: ClientAuthentication | None, client_secret: str | None, now: datetime
+    token: TokenSecret,
+    reason: str,
+    method: ClientAuthentication | None,
+    client_secret: str | None,
+    now: datetime,
+    assertion_audience: str | None = None,
 ) -> RevocationSecret | None:
     """What has to be remembered to revoke ``token``; None when there is nothing to revoke, or nowhere.
 
@@ -46,6 +51,7 @@ def set_aside(
         since=now,
         until=until,
         client_authentication=method or ClientAuthentication.NONE,
+        assertion_audience=assertion_audience,
     )
     return RevocationSecret(revocation, None if token.refresh_token else access_token, token.refresh_token, client_secret)
 

@@ -63,11 +63,11 @@ def _signing_key(secret: SecretStr) -> _SigningKey:
 
 
 def _by_key(endpoints: Endpoints, client: ClientCredentials, secret: SecretStr) -> ClientAuth:
-    """A signed assertion whose audience is the token endpoint, also for revocation (RFC 7523, section 3)."""
+    """A signed assertion whose audience is the token endpoint, also for revocation (RFC 7523, section 3), or the issuer."""
     signing = _signing_key(secret)
     header = {"kid": signing.key.kid} if signing.key.kid else {}
     claims = {"exp": int(time.time()) + _ASSERTION_SECONDS}
-    method = PrivateKeyJWT(endpoints.token_url, claims, header, signing.algorithm)
+    method = PrivateKeyJWT(endpoints.assertion_audience or endpoints.token_url, claims, header, signing.algorithm)
     return ClientAuth(client.client_id, signing.key, method)
 
 

@@ -10,7 +10,7 @@ from cube_oauth.lifecycle.decide import origin
 from cube_oauth.providers.errors import ENDPOINT_MISSING, SUBJECT_ENDPOINT_MISSING, error
 from cube_oauth.providers.presets import PRESETS, SUBJECTS, Exchange, rendered_parameters
 from cube_oauth.resources.accounts import ACCESS_TOKEN
-from cube_oauth.resources.oauthapp import ClientAuthentication, RequestFormat, SubjectSource
+from cube_oauth.resources.oauthapp import AssertionAudience, ClientAuthentication, RequestFormat, SubjectSource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,6 +49,8 @@ class Endpoints:
     revocation_url: str | None = None
     jwks_url: str | None = None
     client_authentication: ClientAuthentication = ClientAuthentication.BASIC
+    assertion_audience: str | None = None
+    """Whom a signed assertion is for, if not for the token endpoint."""
     scopes: tuple[str, ...] = ()
     scope_separator: str = " "
     request_format: RequestFormat = RequestFormat.FORM
@@ -197,6 +199,7 @@ def resolve_app(app: OAuthApp, metadata: ServerMetadata | None = None) -> Endpoi
         revocation_url=known.revocation_url or (metadata.revocation_url if metadata else None),
         jwks_url=known.jwks_url or (metadata.jwks_url if metadata else None),
         client_authentication=_client_authentication(app, preset, metadata),
+        assertion_audience=known.issuer if app.spec.client_assertion_audience is AssertionAudience.ISSUER else None,
         scopes=tuple(app.spec.scopes) or preset.scopes,
         scope_separator=app.spec.scope_separator.text,
         request_format=app.spec.request_format,

@@ -45,6 +45,7 @@ GUIDES: Mapping[Preset, Guide] = {
         single_use="either",
         quirks=(
             "The discovery document's `issuer` must be `issuerURL`, byte for byte.",
+            "`private_key_jwt` signs for the token endpoint; some (Auth0, Zitadel) want `clientAssertionAudience: Issuer`.",
             "Many give a refresh token only for `offline_access`, and some only with `authorizationParameters: {prompt: consent}`.",
         ),
         example=("provider: {name: oidc}", *_BY_ISSUER),

@@ -54,6 +54,13 @@ class RequestFormat(StrEnum):
     JSON = "JSON"
 
 
+class AssertionAudience(StrEnum):
+    """Whom the signed assertion of ``private_key_jwt`` is for."""
+
+    TOKEN_URL = "TokenURL"  # noqa: S105 - which address
+    ISSUER = "Issuer"
+
+
 class SubjectSource(StrEnum):
     """Where a provider says who authorized."""
 
@@ -370,6 +377,13 @@ class OAuthAppSpec(Model):
             "By default the preset's way, or none when there is no clientSecretRef."
         ),
     ] = None
+    client_assertion_audience: Annotated[
+        AssertionAudience,
+        Field(
+            description="Whom the signed assertion of private_key_jwt is for: TokenURL, as OpenID Connect has it, or Issuer "
+            "(spec.issuerURL), which some providers want."
+        ),
+    ] = AssertionAudience.TOKEN_URL
     scopes: Annotated[
         list[Annotated[str, Field(max_length=256)]],
         Field(max_length=64, description="The scopes to ask for. By default the preset's."),
@@ -481,6 +495,11 @@ class OAuthApp(Model):
                 "self.provider.name != 'oidc' || has(self.issuerURL)",
                 "spec.issuerURL is needed for the preset oidc: write the issuer whose discovery document names the endpoints, "
                 "or choose the preset oauth2 and set spec.authorizationURL and spec.tokenURL",
+            ),
+            Rule(
+                "self.clientAssertionAudience != 'Issuer' || has(self.issuerURL)",
+                "spec.issuerURL is needed for clientAssertionAudience: Issuer; write the issuer that the assertion is for, "
+                "or clientAssertionAudience: TokenURL",
             ),
             Rule(
                 "self.provider.name != 'oauth2' || (has(self.authorizationURL) && has(self.tokenURL))",

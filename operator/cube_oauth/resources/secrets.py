@@ -194,6 +194,7 @@ class Revocation(Model):
     until: Time
     """The tokens have ended by then, or it is given up."""
     client_authentication: ClientAuthentication = ClientAuthentication.NONE
+    assertion_audience: str | None = None
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,10 @@ DOWN = ProviderError(Kind.WEATHER, "Unreachable", "m")
 
 class Provider:
     def __init__(self):
-        self.asked, self.problem = [], None
+        self.asked, self.audiences, self.problem = [], [], None
 
     async def revoke(self, endpoints, client, secret, hint="refresh_token"):
+        self.audiences.append(endpoints.assertion_audience)
         known = client.secret.get_secret_value() if client.secret else None
         self.asked.append((endpoints.revocation_url, client.client_id, known, endpoints.client_authentication, secret, hint))
         if self.problem:
@@ -165,6 +166,16 @@ async def test_the_clients_secret_is_kept_for_it_when_the_app_and_its_secret_are
     bench.apps.known = None
     await bench.look()
     assert bench.provider.asked[0][1:4] == ("cube", "the-client-secret", ClientAuthentication.POST)
+
+
+@pytest.mark.parametrize("gone", [False, True])
+async def test_an_assertion_is_for_whom_the_app_says_also_when_that_is_gone(bench, gone):
+    endpoints = Endpoints("", TOKEN_URL, assertion_audience="https://idp.example.com")
+    bench.apps.known = Client(endpoints, ClientCredentials("cube", SecretStr("a key")))
+    await bench.revocations.set_aside(bench.sample(), "AppNotFound")
+    bench.apps.known = None if gone else bench.apps.known
+    await bench.look()
+    assert bench.provider.audiences == ["https://idp.example.com"]
 
 
 async def test_a_corrected_secret_is_used_instead_of_the_one_that_was_kept(bench):
