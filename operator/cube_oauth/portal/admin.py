@@ -168,6 +168,15 @@ async def create(request: web.Request) -> web.StreamResponse:
     return await _create(request, form, secret)
 
 
+async def again(request: web.Request) -> web.StreamResponse:
+    """``POST /admin/apps/new/again``: the form with what was typed before a session ended. It changes nothing."""
+    try:
+        form = AppForm.read(await request.post())
+    except ValueError:
+        raise web.HTTPBadRequest from None
+    return form_page(request, form, {"form": say("form.session")}, 200)
+
+
 async def _create(request: web.Request, form: AppForm, secret: SecretStr) -> web.StreamResponse:
     cluster, visit = portal_of(request).cluster, visit_of(request)
     try:

@@ -70,6 +70,16 @@ async def change(request: web.Request) -> web.StreamResponse:
         return _page(request, listed, AppForm.typed(listed, typed.fields), unavailable, 503, seen=typed.fields.get("version"))
 
 
+async def again(request: web.Request) -> web.StreamResponse:
+    """``POST /admin/apps/<namespace>/<app>/edit/again``: what was typed before a session ended. It changes nothing."""
+    typed = Typed(await request.post())
+    found = portal_of(request).cluster.app(request.match_info["namespace"], request.match_info["app"])
+    if found is None:
+        return _gone(request, typed)
+    form = AppForm.typed(found, typed.fields)
+    return _page(request, found, form, {"form": say("form.session")}, seen=typed.fields.get("version"))
+
+
 async def _change(request: web.Request, found: ListedApp, typed: Typed) -> web.StreamResponse:
     changed = Change(found, AppForm.typed(found, typed.fields))
     wanted = typed.fields.get("action")

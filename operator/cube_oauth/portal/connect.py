@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from cube_oauth.resources.oauthapp import OAuthApp
     from cube_oauth.resources.usercredential import UserCredential
 
+ROUTE = "/connect/{namespace}/{app}"
 PATIENCE = 5.0
 """Seconds that a person waits for the controller to redeem the code, before the page says that it takes a moment."""
 
@@ -85,7 +86,7 @@ async def page(request: web.Request) -> web.StreamResponse:
     """``GET /connect/<namespace>/<app>``: a page with one button."""
     portal, visit = portal_of(request), visit_of(request)
     if visit.session is None:
-        return see_other(f"/login?next={quote(_again(request, request.query.get('return_to', '')))}")
+        return see_other(f"/login?next={quote(link(request, request.query.get('return_to', '')))}")
     app = _app_of(request, visit.session)
     back = way_back(request.query.get("return_to"), portal.settings.return_to) or ""
     shown = card(app, portal.cluster.credential(app, visit.session.username), visit.now)
@@ -144,7 +145,7 @@ async def callback(request: web.Request) -> web.StreamResponse:
         portal.metrics.callbacks.labels(refused.word).inc()
         _record(request, "connecting refused", outcome=refused.word)
         if refused.retry is None and refused.word not in ("NoSuchApp", "Suspended"):
-            refused.retry = _again(request, pending.next if pending else "")
+            refused.retry = link(request, pending.next if pending else "")
         raise
     portal.metrics.callbacks.labels(outcome).inc()
     _record(request, "connected", outcome=outcome)
@@ -274,7 +275,7 @@ def _record(request: web.Request, what: str, **more: object) -> None:
     audit.info(what, extra={"username": session.username if session else None, **names, **more})
 
 
-def _again(request: web.Request, back: str) -> str:
-    """The app's page, with where to go afterwards."""
+def link(request: web.Request, back: str) -> str:
+    """The page of the app that the address names, with where to go afterwards."""
     path = f"/connect/{request.match_info['namespace']}/{request.match_info['app']}"
     return f"{path}?return_to={quote(back, safe='')}" if back not in ("", "/") else path

@@ -168,6 +168,11 @@ GERMAN: Mapping[str, str] = {
     "refused.SessionOver.title": "Ihre Sitzung ist zu Ende",
     "refused.SessionOver.body": "Sie waren eine Weile weg und wurden abgemeldet. Es wurde nichts geändert. Melden Sie sich an, und "
     "beginnen Sie noch einmal.",
+    "refused.TypingKept.title": "Ihre Sitzung ist zu Ende",
+    "refused.TypingKept.body": "Es wurde nichts geändert. Was Sie eingegeben haben, steht noch auf dieser Seite, nur das "
+    "Client-Secret nicht. Melden Sie sich in einem anderen Tab an, kommen Sie hierher zurück, und machen Sie weiter.",
+    "kept.log-in": "Anmelden (in einem neuen Tab)",
+    "kept.go-on": "Mit meinen Eingaben weitermachen",
     "refused.ForeignForm.title": "Diese Anfrage kam nicht von hier",
     "refused.ForeignForm.body": "Das Formular stammt aus einer anderen Sitzung oder von einer anderen Website; es wurde darum "
     "nichts geändert. Gehen Sie zurück zu Ihren Apps, und drücken Sie dort den Knopf.",
@@ -254,6 +259,8 @@ GERMAN: Mapping[str, str] = {
     "form.refused": "Der Cluster nimmt diese App nicht an: Eine seiner Regeln spricht dagegen. Es wurde nichts angelegt.",
     "form.refused.change": "Der Cluster nimmt diese Änderung nicht an: Eine seiner Regeln spricht dagegen. Es wurde nichts "
     "geändert.",
+    "form.session": "Ihre Sitzung war zu Ende, darum wurde nichts geändert. Was Sie eingegeben haben, steht wieder hier, nur das "
+    "Client-Secret nicht: Sehen Sie es durch, und senden Sie es noch einmal.",
     "form.taken": "In diesem Namespace gibt es schon eine App mit dieser Kennung: Wählen Sie eine andere.",
     "form.namespace": "Wählen Sie einen der Namespaces, um die sich der Operator kümmert.",
     "form.title": "Schreiben Sie einen Namen mit 1 bis 80 Zeichen.",

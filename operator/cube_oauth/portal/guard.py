@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from aiohttp import web
 
 from cube_oauth.kube.api import KubeError
-from cube_oauth.portal import api
+from cube_oauth.portal import api, connect
 from cube_oauth.portal.addresses import client_address
+from cube_oauth.portal.kept import kept, only_shows, route_of
 from cube_oauth.portal.openapi import TOKEN_HEADER
 from cube_oauth.portal.pages import pack
 from cube_oauth.portal.portal import VISIT, portal_of
@@ -84,8 +86,24 @@ async def _check(request: web.Request, portal: Portal, visit: Visit) -> None:
         raise RefusedError("ForeignForm", 403)
     form = await _form(request)
     token = request.headers.get(TOKEN_HEADER) or str(form.get("token", ""))
-    if not visit.person.owns(token):
-        raise RefusedError("ForeignForm" if request.cookies else "NoCookies", 403)
+    if visit.session is None or not (visit.session.owns(token) or only_shows(request)):
+        raise _of_no_session(request, visit, form)
+
+
+def _of_no_session(request: web.Request, visit: Visit, form: Mapping[str, object]) -> RefusedError:
+    """A page of ours sent it, but not in the session that is there now."""
+    if typed := kept(request, form):
+        return RefusedError("TypingKept", 403 if visit.session else 401, kept=typed)
+    if visit.session is None:
+        return RefusedError("SessionOver", 401, retry=_way_in(request, form))
+    return RefusedError("ForeignForm" if request.cookies else "NoCookies", 403)
+
+
+def _way_in(request: web.Request, form: Mapping[str, object]) -> str:
+    """The log-in; whoever was about to connect goes on to that."""
+    if route_of(request) != connect.ROUTE:
+        return "/login"
+    return f"/login?next={quote(connect.link(request, str(form.get('return_to', ''))))}"
 
 
 async def _form(request: web.Request) -> Mapping[str, object]:

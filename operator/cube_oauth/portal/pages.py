@@ -104,6 +104,7 @@ class Pages:
             title=Text(f"refused.{error.word}.title", error.values),
             body=Text(f"refused.{error.word}.body", error.values),
             word=error.word,
+            kept=error.kept,
             retry=error.retry,
             retry_text=say("retry.login" if (error.retry or "").startswith("/login") else "retry.connect"),
         )

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from cube_oauth.portal import admin, adminchange, api, connect, live, login
 from cube_oauth.portal.guard import add_headers, guard
+from cube_oauth.portal.kept import AGAIN
 from cube_oauth.portal.oidc import CALLBACK
 from cube_oauth.portal.openapi import APP, NAMESPACE
 from cube_oauth.portal.overview import card, version
@@ -45,9 +46,11 @@ def application(portal: Portal) -> web.Application:
             web.get(admin.PATH, admin.for_admins(admin.apps)),
             web.get(f"{admin.PATH}/new", admin.for_admins(admin.new)),
             web.post(f"{admin.PATH}/new", admin.for_admins(admin.create)),
+            web.post(f"{admin.PATH}/new{AGAIN}", admin.for_admins(admin.again)),
             web.get(f"{admin.PATH}/{_ONE_APP}", admin.for_admins(admin.app)),
             web.get(f"{admin.PATH}/{_ONE_APP}/edit", admin.for_admins(adminchange.page)),
             web.post(f"{admin.PATH}/{_ONE_APP}/edit", admin.for_admins(adminchange.change)),
+            web.post(f"{admin.PATH}/{_ONE_APP}/edit{AGAIN}", admin.for_admins(adminchange.again)),
             web.get(f"{admin.PATH}/{_ONE_APP}/delete", admin.for_admins(adminchange.deleting)),
             web.post(f"{admin.PATH}/{_ONE_APP}/delete", admin.for_admins(adminchange.delete)),
             web.post(f"{admin.PATH}/{_ONE_APP}/revoke", admin.for_admins(admin.revoke)),

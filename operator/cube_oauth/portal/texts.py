@@ -192,6 +192,11 @@ ENGLISH: Mapping[str, str] = {
     "refused.SessionOver.title": "Your session has ended",
     "refused.SessionOver.body": "You were away for a while, so you have been logged out. Nothing was changed. Log in, "
     "and start again.",
+    "refused.TypingKept.title": "Your session has ended",
+    "refused.TypingKept.body": "Nothing was changed. What you typed is kept on this page, but the client secret is not. Log in in "
+    "another tab, come back here, and go on.",
+    "kept.log-in": "Log in (in a new tab)",
+    "kept.go-on": "Go on with what I typed",
     "refused.ForeignForm.title": "This request was not made here",
     "refused.ForeignForm.body": "The form is from another session or another site, so nothing was changed. Go back to your apps "
     "and press the button there.",
@@ -278,6 +283,8 @@ ENGLISH: Mapping[str, str] = {
     "created.",
     "form.refused.change": "The cluster does not accept this change: a rule of the cluster, or a policy, speaks against it. "
     "Nothing was changed.",
+    "form.session": "Your session had ended, so nothing was changed. What you typed is here again, but for the client secret: look "
+    "it over, and send it once more.",
     "form.taken": "There is an app with this identifier in this namespace already: choose another.",
     "form.namespace": "Choose one of the namespaces that the operator looks after.",
     "form.title": "Write a name of 1 to 80 characters.",

@@ -68,7 +68,7 @@ async def test_nobody_else_changes_anything(admin, world, path):
 @pytest.mark.parametrize("path", FORMS)
 async def test_a_forged_form_changes_nothing(admin, world, path):
     world.add_credential(status={"state": "Active"})
-    assert refused(await admin.post(path, {**TYPED, "all": "yes", "token": "x"})) == "ForeignForm"
+    assert refused(await admin.post(path, {**TYPED, "all": "yes", "token": "x"})) in ("ForeignForm", "TypingKept")
     assert (len(apps(world)), len(world.credentials()), world.deposits()) == (1, 1, [])
 
 

@@ -46,7 +46,7 @@ def kept_by_argo(world):
 
 def shown(page):
     """The form as a browser would send it back."""
-    fields = {}
+    fields = dict(re.findall(r'<select[^>]* name="(\w+)">.*?<option selected>([^<]*)', page))
     for tag in re.findall(r"<input[^>]*>", page):
         attributes = {name: html.unescape(value) for name, value in re.findall(r'(\w+)="([^"]*)"', tag)}
         if "name" in attributes and (attributes.get("type") != "checkbox" or " checked" in tag):

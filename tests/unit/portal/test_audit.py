@@ -55,7 +55,9 @@ DONE = {
         lambda browser: browser.post("/admin/apps/new", {**NEW, "client_id": "c", "client_secret": CANARY}),
         ["app created", "client secret changed"],
     ),
+    "POST /admin/apps/new/again": (lambda browser: browser.post("/admin/apps/new/again", NEW), []),  # only shows what was typed
     "POST /admin/apps/{namespace}/{app}/edit": (change, ["app changed"]),
+    "POST /admin/apps/{namespace}/{app}/edit/again": (lambda browser: browser.post(f"{ADMIN}/edit/again", NEW), []),
     "POST /admin/apps/{namespace}/{app}/delete": (delete, ["revoked", "app deleted"]),
     "POST /admin/apps/{namespace}/{app}/revoke": (lambda browser: browser.post(f"{ADMIN}/revoke", {"all": "yes"}), ["revoked"]),
     "POST /admin/apps/{namespace}/{app}/secret": (

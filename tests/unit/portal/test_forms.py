@@ -69,7 +69,7 @@ async def test_a_form_after_the_session_s_end_says_so(browser, world, path):
     world.later(hours=1)
     answer = await browser.post(path)
     assert (answer.status, refused(answer)) == (401, "SessionOver")
-    assert 'href="/login"' in answer.html
+    assert 'href="/login' in answer.html
     assert len(world.credentials()) == 1
 
 
