@@ -9,7 +9,7 @@ CHART := charts/cube-oauth-operator
 HELM = $$($(RUN) -m tests.cluster build helm | tail -n 1 | sed 's/^helm *//')
 VALUES ?= examples/values.yaml
 
-.PHONY: help setup demo demo-down test test-fast test-cube bench survive lint format crds reference lock image manifests hooks clean
+.PHONY: help setup demo demo-down test test-fast test-cube bench survive lint format crds reference pictures lock image manifests hooks clean
 
 help:  ## Show what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -50,6 +50,9 @@ crds: setup  ## Generate the CustomResourceDefinitions from the models
 
 reference: setup  ## Generate the reference pages (reasons, providers) from the tables in the code
 	@$(RUN) -m cube_oauth.providers docs/reference
+
+pictures: setup browser  ## Make the pictures in README and docs anew, by the tests of the portal's pages
+	@SCREENSHOTS=docs/images $(RUN) -m pytest -q tests/browser/test_pictures.py
 
 manifests: setup  ## Render the chart as plain manifests for `kubectl apply` (VALUES=your-values.yaml)
 	@mkdir -p manifests

@@ -55,7 +55,7 @@ def person(world, browser):
 
 @pytest.fixture
 def gallery(tmp_path):
-    """Where pictures are kept: the folder in SCREENSHOTS, for README and docs, or this test's own."""
+    """Where pictures are kept: the folder in SCREENSHOTS, or this test's own."""
     return Path(os.environ.get("SCREENSHOTS") or tmp_path)
 
 

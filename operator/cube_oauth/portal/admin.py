@@ -87,8 +87,14 @@ def app_row(app: ListedApp) -> AppRow:
     numbers = {name: getattr(counted, name) if counted else 0 for name in _COUNTS}
     shown = tuple(Text(_COUNTS[name], {"number": number}) for name, number in numbers.items() if number or name == "active")
     key = f"{app.metadata.namespace}/{app.metadata.name}"
-    words = None if ready(app) else why_not_ready(app)
+    words = None if ready(app) else _to_administrators(why_not_ready(app))
     return AppRow(key, app.title, readiness(app), words, shown, origin(app.metadata))
+
+
+def _to_administrators(words: Words) -> Words:
+    """The reason alone: they are who everybody else is told to ask."""
+    why = words.hint.values.get("why")
+    return Words(words.sentence, why) if isinstance(why, Text) else words
 
 
 def person_row(credential: UserCredential, now: datetime) -> PersonRow:

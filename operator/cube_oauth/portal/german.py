@@ -199,7 +199,6 @@ GERMAN: Mapping[str, str] = {
     "count.pending": "{number} noch nicht",
     "count.expired": "{number} abgelaufen",
     "count.revoked": "{number} widerrufen",
-    "origin.none": "Hier oder von Hand angelegt.",
     "origin.argo": "Verwaltet von Argo CD, Anwendung {name}: dort ändern.",
     "origin.flux": "Verwaltet von Flux, Kustomization {namespace}/{name}: dort ändern.",
     "origin.flux.release": "Verwaltet von Flux, HelmRelease {namespace}/{name}: dort ändern.",

@@ -222,7 +222,6 @@ ENGLISH: Mapping[str, str] = {
     "count.pending": "{number} not yet",
     "count.expired": "{number} expired",
     "count.revoked": "{number} revoked",
-    "origin.none": "Made here or by hand.",
     "origin.argo": "Kept by Argo CD, application {name}: change it there.",
     "origin.flux": "Kept by Flux, Kustomization {namespace}/{name}: change it there.",
     "origin.flux.release": "Kept by Flux, HelmRelease {namespace}/{name}: change it there.",

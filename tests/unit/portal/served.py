@@ -26,20 +26,20 @@ class Place:
         self.api, ring, self.key = FakeApi(), Keyring.generate(), SealingKey.generate()
         self.cookies = Cookies(lambda: ring)
 
-    def furnish(self, settings):
+    def furnish(self, settings, clock):
         cluster = Cluster(self.api, settings.installation)
         self.api.cluster = cluster
         for mirror in (*cluster._apps, *cluster._credentials):
             mirror.synced.set()
         metadata = {"namespace": "cube-oauth", "name": "cube-oauth-grant-key"}
         self.api.put(CONFIG_MAPS, {"metadata": metadata, "data": {"ring": self.key.to_json(private=False)}})
-        return Portal(settings, cluster, self.cookies, LogInProvider(LOG_IN))
+        return Portal(settings, cluster, self.cookies, LogInProvider(LOG_IN), clock=clock)
 
-    async def serve(self, ready, end, changed):
+    async def serve(self, ready, end, public_url, clock, changed):
         self._loop, port = asyncio.get_running_loop(), free_port()
         self.url = f"http://localhost:{port}"
-        settings = dataclasses.replace(settings_of(self.url), admins=Admins(groups=("platform",)), **changed)
-        async with TestServer(application(self.furnish(settings)), host="localhost", port=port):
+        settings = dataclasses.replace(settings_of(public_url or self.url), admins=Admins(groups=("platform",)), **changed)
+        async with TestServer(application(self.furnish(settings, clock)), host="localhost", port=port):
             ready.set()
             await asyncio.to_thread(end.wait)
 
@@ -64,10 +64,13 @@ class Place:
 
 
 @contextmanager
-def running(**changed):
-    """A portal that answers at ``place.url`` while the block runs, with the objects that are put there, and other settings."""
+def running(public_url=None, clock=utc_now, **changed):
+    """A portal that answers at ``place.url`` while the block runs, with the objects that are put there, and other settings.
+
+    ``public_url``: what its pages call it, instead; then no form is taken for its own.
+    """
     place, ready, end = Place(), threading.Event(), threading.Event()
-    thread = threading.Thread(target=lambda: asyncio.run(place.serve(ready, end, changed)))
+    thread = threading.Thread(target=lambda: asyncio.run(place.serve(ready, end, public_url, clock, changed)))
     thread.start()
     try:
         assert ready.wait(10)
