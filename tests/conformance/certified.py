@@ -15,6 +15,7 @@ from cube_oauth.providers import (
     ClientCredentials,
     ProviderError,
     authorization_url,
+    needs_discovery,
     new_verifier,
     read_callback,
     resolve_app,
@@ -42,21 +43,27 @@ class Certified:
         spec = {"issuerURL": self.issuer, "clientID": self.client_id, "clientSecretRef": {"name": "c"}, **self.spec}
         self.app = OAuthApp.model_validate({"metadata": {"name": "warehouse"}, "spec": {"scopes": SCOPES, **spec}})
         self.pkce = self.app.spec.pkce
-        self.endpoints = resolve_app(self.app, await discover(self.client, self.issuer))
+        issuer = needs_discovery(self.app)
+        self.endpoints = resolve_app(self.app, await discover(self.client, issuer) if issuer else None)
         return self
 
-    async def connect(self, person="alice"):
+    async def code(self, person="alice"):
         verifier = new_verifier() if self.pkce else None
         url = authorization_url(
             self.endpoints, self.client_id, redirect_uri=REDIRECT_URI, state="s", nonce="n", code_verifier=verifier
         )
         back = await asyncio.to_thread(sign_in, url, person, PASSWORD, until=REDIRECT_URI, ca=self.ca)
         query = MultiDict(parse_qsl(urlsplit(back).query))
-        assert query["iss"] == self.issuer  # RFC 9207
-        code = read_callback(query, "s", self.endpoints.issuer, iss_required=self.endpoints.iss_required)
+        assert query.get("iss") == self.issuer  # RFC 9207
+        return read_callback(query, "s", self.endpoints.issuer, iss_required=self.endpoints.iss_required), verifier
+
+    async def redeem(self, code, verifier):
         return await self.client.exchange_code(
             self.endpoints, self.credentials, code=code, redirect_uri=REDIRECT_URI, code_verifier=verifier
         )
+
+    async def connect(self, person="alice"):
+        return await self.redeem(*await self.code(person))
 
     async def refresh(self, token):
         return await self.client.refresh(self.endpoints, self.credentials, token)
