@@ -104,6 +104,17 @@ ROWS: dict[str, Row] = {
         lifetime=timedelta(seconds=3599),
         exchanged=True,
     ),
+    "Dex, whose refresh tokens are single-use, and dead ones a bad request": Row(
+        {**BY_ISSUER, "subject": {"claim": "email"}},
+        Behaviour(
+            **OPENID,
+            refresh="single-use",
+            over={
+                "error": "invalid_request",
+                "error_description": "Refresh token is invalid or has already been claimed by another client.",
+            },
+        ),
+    ),
     # --- knobs
     "PKCE off": Row({**BY_URLS, "pkce": False}, Behaviour(pkce="unknown"), subject=None),
     "requests as JSON": Row({**BY_URLS, "requestFormat": "JSON"}, Behaviour(requests="json"), subject=None),

@@ -55,7 +55,8 @@ SENTENCES: dict[str, str] = {
     "Log out at the provider, and connect again with your own account. If it was your own, the OAuthApp's administrator states in "
     "spec.subject which claim is the username (claim), and how it is compared (match).",
     CODE_REFUSED: f"The provider did not accept the authorization code. {_AGAIN}",
-    Refused.IDENTITY: f"The provider's ID token does not belong to this authorization; the token was revoked. {_AGAIN}",
+    Refused.IDENTITY: "The provider's ID token, or what it says when it is asked about the token, does not belong to this "
+    f"authorization; the token was revoked. {_AGAIN}",
     Refused.INCOMPLETE: "The provider gave a token, but what had to be asked after that (who authorized, or the warehouse's own "
     f"token) was not answered within ten minutes; the token was revoked. {_AGAIN}",
 }

@@ -118,7 +118,8 @@ _GRANT = {
     "Anbieter ab, und verbinden Sie mit Ihrem eigenen Konto neu. War es Ihr eigenes, legt die Administration der OAuthApp in "
     "spec.subject fest, welcher Claim der Benutzername ist (claim) und wie er verglichen wird (match).",
     "InvalidGrant": f"Der Anbieter hat den Authorization Code nicht angenommen. {_AGAIN}",
-    "IdentityRefused": f"Das ID-Token des Anbieters gehört nicht zu dieser Zustimmung; das Token wurde widerrufen. {_AGAIN}",
+    "IdentityRefused": "Das ID-Token des Anbieters, oder was er auf die Frage nach dem Token sagt, gehört nicht zu dieser "
+    f"Zustimmung; das Token wurde widerrufen. {_AGAIN}",
     "AuthorizationIncomplete": "Der Anbieter hat ein Token gegeben, aber was danach zu fragen war (wer zugestimmt hat, oder das "
     f"eigene Token des Warehouse), wurde nicht innerhalb von zehn Minuten beantwortet; das Token wurde widerrufen. {_AGAIN}",
 }

@@ -323,8 +323,11 @@ BY_CODE_AND_STATUS: Mapping[tuple[str, int], Reason] = {
 BY_DESCRIPTION: Mapping[tuple[str, str], Reason] = {
     # Databricks (its own SDK tells it by the description, too)
     ("invalid_request", "refresh token is invalid"): INVALID_GRANT,
+    # Dex; some versions with the names of client and token in between
+    ("invalid_request", "has already been claimed by another client"): INVALID_GRANT,
+    ("invalid_request", "refresh token expired"): INVALID_GRANT,
 }
-"""By ``error`` and ``error_description`` (lower case), where the code alone says the wrong thing."""
+"""By ``error`` and words of ``error_description`` (lower case), where the code alone says the wrong thing."""
 
 BY_STATUS: Mapping[int, Reason] = {
     401: INVALID_CLIENT,
@@ -355,8 +358,12 @@ def sort(status: int, code: str | None, description: str | None = None) -> Reaso
     if status >= _SERVER_ERROR:
         return PROVIDER_UNAVAILABLE
     code = (code or "").strip().lower()
-    by_description = BY_DESCRIPTION.get((code, (description or "").strip().rstrip(".").lower()))
-    return by_description or BY_CODE_AND_STATUS.get((code, status)) or BY_CODE.get(code) or _by_status(status)
+    return _by_description(code, description) or BY_CODE_AND_STATUS.get((code, status)) or BY_CODE.get(code) or _by_status(status)
+
+
+def _by_description(code: str, description: str | None) -> Reason | None:
+    said = (description or "").lower()
+    return next((reason for (about, words), reason in BY_DESCRIPTION.items() if code == about and words in said), None)
 
 
 def _by_status(status: int) -> Reason:

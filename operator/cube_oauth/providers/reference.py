@@ -80,7 +80,7 @@ def _by_reason(rows: Mapping[Any, errors.Reason]) -> list[tuple[str, str]]:
 
 def _sorting() -> str:
     described = [
-        (f"`error` {_code(code)} with the description “{description}”", _code(reason.word))
+        (f"`error` {_code(code)} with a description that says “{description}”", _code(reason.word))
         for (code, description), reason in errors.BY_DESCRIPTION.items()
     ]
     described += [
