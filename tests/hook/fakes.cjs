@@ -110,7 +110,7 @@ class PooledDriver {
     this.released = false;
     this.connection = null;
     this.creating = null;
-    const factory = { create: async () => ({ user: warehouse.user(config.password) }) };
+    const factory = { create: async () => ({ user: await warehouse.user(config.password) }) };
     this.pool = { _factory: factory };
     warehouse.drivers.push(this);
   }

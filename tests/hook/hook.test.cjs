@@ -771,6 +771,37 @@ describe('a live driver', () => {
     assert.equal(resolver.asked('invalidate'), 1);
   });
 
+  it('asks a read again as often as its token rotates during the log-in', async () => {
+    start();
+    signIn('alice', 'a1');
+    await who('alice');
+    await rotate('alice', 'a2', { revision: 2 });
+    const letIn = warehouse.user.bind(warehouse);
+    let revision = 2;
+    warehouse.user = async (token) => {
+      if (revision < 10) await rotate('alice', `a${++revision}`, { revision });
+      return letIn(token);
+    };
+    assert.equal(await who('alice'), 'alice');
+    assert.deepEqual([revision, warehouse.refused, resolver.asked('invalidate')], [10, 8, 0]);
+  });
+
+  it('forces a refresh of a token that rotated during the log-in, too', async () => {
+    start();
+    signIn('alice', 'a1');
+    await who('alice');
+    await rotate('alice', 'a2', { revision: 2 });
+    const letIn = warehouse.user.bind(warehouse);
+    warehouse.user = async (token) => {
+      if (token === 'a2') await rotate('alice', 'a3', { revision: 3 });
+      if (token === 'a3') warehouse.valid.delete('a3');
+      return letIn(token);
+    };
+    resolver.onInvalidate = () => signIn('alice', 'a4', { revision: 4 });
+    assert.equal(await who('alice'), 'alice');
+    assert.equal(resolver.asked('invalidate'), 1);
+  });
+
   it('forces no refresh when the token rotated under the query', async () => {
     start();
     signIn('alice', 'a1');

@@ -14,7 +14,7 @@ const { ASKS, AsyncFunction, isRead } = require('./statements.cjs');
 
 const IDLE_MS = 1_000 * (Number(process.env.CUBE_OAUTH_IDLE_SECONDS) || 300); // Cube releases no driver of an orchestrator it forgets
 const REFUSED_MS = 5_000; // no new log-in with a refused token for this long
-const TRIES = 3; // each with a newer token than the one before, and at most one forced refresh
+const TRIES = 20; // each with a newer token than the one before, and at most one forced refresh: as many as rotate while a busy Cube logs in
 
 /**
  * What Cube holds as one driver of one person (or of the service account): behind it the real driver is exchanged when the
@@ -131,7 +131,7 @@ class LiveDriver {
 
   /** @param {Credentials} credentials */
   async #exchange(credentials) {
-    for (let attempt = 1; ; attempt++) {
+    for (let attempt = 1, forced = false; ; attempt++) {
       const print = tokensPrint(credentials);
       if (this.#refused?.print === print && Date.now() < this.#refused.until) throw this.#refused.error;
       const plan = await this.maker.plan(credentials);
@@ -148,7 +148,8 @@ class LiveDriver {
       if (!error) { this.#settle(next); return; }
       next.retire();
       if (!next.isRefusal(error)) throw error;
-      const newer = await this.#rotated(next) ?? (attempt === 1 ? await this.#forced(next) : null);
+      let newer = await this.#rotated(next);
+      if (!newer && !forced) { forced = true; newer = await this.#forced(next); }
       if (!newer || attempt === TRIES) { this.#remember(next, error); throw error; }
       credentials = newer;
     }
