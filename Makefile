@@ -29,8 +29,8 @@ test-fast: setup  ## Only what needs no cluster, no browser and no download
 test-cube: setup  ## The hook's tests in another Cube: VERSION=1.6, 1.5 or 1.3 (its packages: 600 MB, three minutes)
 	@CUBE_VERSION=$(VERSION) $(RUN) -m pytest tests/hook
 
-bench: setup  ## Measure; the last lines are for machines: bench <name> <value> <limit> ok|short
-	@$(RUN) -m tests.bench
+bench: setup  ## Measure (PARTS="rotation account": only these); the last lines are for machines: bench <name> <value> <limit> ok|short
+	@$(RUN) -m tests.bench $(PARTS)
 
 survive: setup  ## Kill, pause and refuse a controller at every await of 2,000 refreshes; a table of what was lost (20 min)
 	@$(RUN) -m tests.survival

@@ -88,7 +88,7 @@ def _added(plain: Cube, hooked: Cube) -> list[Result]:
 
 async def _took(cube: Cube, calls: int) -> list[float]:
     """Seconds of each of ``calls`` requests, CONCURRENCY at a time."""
-    async with session(cube, PERSON) as client:
+    async with session(cube.url, PERSON) as client:
 
         async def one_after_the_other() -> list[float]:
             return [(await load(client, cached=True))[1] for _ in range(calls // CONCURRENCY)]
@@ -119,7 +119,7 @@ def _memory(folder: Path, env: dict[str, str], project: Path, preloads: list[Pat
 
 async def _ask_as(cube: Cube, people: list[str]) -> None:
     for username in people:
-        async with session(cube, username) as client:
+        async with session(cube.url, username) as client:
             seen, _ = await load(client)
         assert seen == username, seen
 

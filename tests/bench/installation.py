@@ -26,7 +26,7 @@ from cube_oauth.resources.keyring import Keyring
 from cube_oauth.resources.kinds import crds
 from cube_oauth.resources.names import credential_name
 from cube_oauth.resources.secrets import Reference, TokenRecord, TokenSecret
-from tests.cluster import ControlPlane
+from tests.cluster import Cluster
 from tests.parts.processes import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,11 +37,11 @@ AT_A_TIME = 20
 class Installation:
     """Namespaces, CRDs and one OAuthApp on a control plane, and how to start our processes for it."""
 
-    def __init__(self, cluster: ControlPlane, folder: Path, token_url: str = "https://127.0.0.1:1/token") -> None:
+    def __init__(self, cluster: Cluster, folder: Path, token_url: str = "https://127.0.0.1:1/token") -> None:
         self.cluster = cluster
         self.folder = folder
         self.token_url = token_url
-        self._http = _connection(cluster)
+        self._http = _connection(cluster, folder)
 
     def prepare(self) -> None:
         """The CRDs, the namespaces, and an OAuthApp ``trino``."""
@@ -49,6 +49,10 @@ class Installation:
         self.cluster.kubectl("wait", "crd", "--all", "--for=condition=Established", "--timeout=30s")
         for namespace in (NAMESPACE, SYSTEM, TOKENS):
             self.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
+        self.app()
+
+    def app(self) -> None:
+        """The OAuthApp ``trino``."""
         self.create(
             f"/apis/cubeoauth.dev/v1alpha1/namespaces/{NAMESPACE}/oauthapps",
             {
@@ -282,12 +286,12 @@ def http_client(port: int) -> http.client.HTTPConnection:
     return http.client.HTTPConnection("127.0.0.1", port, timeout=5)
 
 
-def _connection(cluster: ControlPlane) -> http.client.HTTPSConnection:
+def _connection(cluster: Cluster, folder: Path) -> http.client.HTTPSConnection:
     """To the API server, as the administrator."""
     view = json.loads(cluster.kubectl("config", "view", "--raw", "--flatten", "-o", "json"))
     server, user = view["clusters"][0]["cluster"], view["users"][0]["user"]
     context = ssl.create_default_context(cadata=base64.b64decode(server["certificate-authority-data"]).decode())
-    pair = cluster.folder / "administrator.pem"
+    pair = folder / "administrator.pem"
     pair.touch(mode=0o600)
     pair.write_bytes(base64.b64decode(user["client-key-data"]) + base64.b64decode(user["client-certificate-data"]))
     context.load_cert_chain(pair)

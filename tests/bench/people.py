@@ -11,7 +11,6 @@ import aiohttp
 
 from tests.hook.resolver import FakeResolver, active
 from tests.parts import cube as cubes
-from tests.parts.cube import Cube
 from tests.parts.postgres import Postgres
 
 ROOT = Path(__file__).parents[2]
@@ -35,11 +34,11 @@ def hook_environment(socket: Path) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def session(cube: Cube, username: str):
+async def session(url: str, username: str):
     """A client of Cube's REST API that is this person."""
-    headers = {"Authorization": cubes.api_token(username), "Content-Type": "application/json"}
+    headers = {"Authorization": cubes.api_token(username, {"sub": username}), "Content-Type": "application/json"}
     timeout = aiohttp.ClientTimeout(total=120)
-    async with aiohttp.ClientSession(cube.url, headers=headers, timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as client:
+    async with aiohttp.ClientSession(url, headers=headers, timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as client:
         yield client
 
 

@@ -96,8 +96,7 @@ class World:
 
     def build(self, names: Images) -> None:
         """Deploy everything, in the order in which a person would, and wait until it is there."""
-        for namespace in NAMESPACES:
-            self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+        self.namespaces()
         with step("deploying the OpenID provider and Trino"):
             self._deploy_provider(names.provider)
             self._deploy_warehouse(names.warehouse)
@@ -105,6 +104,11 @@ class World:
             self.install(names.operator)
         with step("deploying Cube with the documented cube.js and one label"):
             self._deploy_cube(names.cube)
+
+    def namespaces(self) -> None:
+        """Make those that everything lies in."""
+        for namespace in NAMESPACES:
+            self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
 
     @cached_property
     def certificate(self) -> certificates.Certificate:

@@ -1,6 +1,9 @@
 """A real PostgreSQL in which everybody has a role of their own; the role's password is the person's access token."""
 
+import base64
 import contextlib
+import hashlib
+import hmac
 import os
 import pwd
 import secrets
@@ -24,12 +27,11 @@ ACCOUNT = "postgres"  # Debian's package makes it; root itself is refused by Pos
 # Nothing here outlives a test, so that nothing need reach the disk.
 SETTINGS = {
     "fsync": "off",
-    "listen_addresses": "127.0.0.1",
     "log_connections": "on",
     "log_disconnections": "on",
     "max_connections": "2000",
 }
-ACCESS = f"local all {ADMINISTRATOR} trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+ACCESS = f"local all {ADMINISTRATOR} trust\nhost all all all scram-sha-256\n"
 
 
 def programs() -> Path:
@@ -43,12 +45,13 @@ def programs() -> Path:
 
 
 class Postgres:
-    """The server as a local process on 127.0.0.1, for the length of a `with` block; started by root, it is run by `postgres`.
+    """The server as a local process, for the length of a `with` block; started by root, it is run by `postgres`.
 
-    `service` is the password of the service account, the role `SERVICE`.
+    `address` is where it listens; `service` is the password of the service account, the role `SERVICE`.
     """
 
-    def __init__(self, *, port: int | None = None):
+    def __init__(self, *, address: str = "127.0.0.1", port: int | None = None):
+        self.address = address
         self.port = free_port(port)
 
     def __enter__(self) -> Self:
@@ -61,7 +64,8 @@ class Postgres:
         data = self._folder / "data"
         self._run("initdb", "--no-sync", "--auth=trust", f"--username={ADMINISTRATOR}", "--encoding=UTF8", f"--pgdata={data}")
         (data / "pg_hba.conf").write_text(ACCESS)
-        settings = SETTINGS | {"port": str(self.port), "unix_socket_directories": str(self._folder)}
+        where = {"listen_addresses": self.address, "port": str(self.port)}
+        settings = SETTINGS | where | {"unix_socket_directories": str(self._folder)}
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         command = [*self._account, str(self._programs / "postgres"), "-D", str(data), *options]
         self.process = Process("Postgres", command, log=self.log, env={}, cwd=self._folder)
@@ -84,7 +88,7 @@ class Postgres:
         """Return what Cube's driver reads to be the service account."""
         return {
             "CUBEJS_DB_TYPE": "postgres",
-            "CUBEJS_DB_HOST": "127.0.0.1",
+            "CUBEJS_DB_HOST": self.address,
             "CUBEJS_DB_PORT": str(self.port),
             "CUBEJS_DB_NAME": DATABASE,
             "CUBEJS_DB_USER": SERVICE,
@@ -92,21 +96,21 @@ class Postgres:
         }
 
     def token(self, *roles: str, end: bool = False) -> str:
-        """Give these roles a new password and return it; the one before opens no connection any more.
+        """Give these roles a new password, all at once, and return it; the one before opens no connection any more.
 
         Connections that are open stay open (as with access tokens), unless `end`.
         """
         token = f"token-{secrets.token_urlsafe(24)}"
-        made = self.roles()
-        statements = [f"{'ALTER' if role in made else 'CREATE'} ROLE \"{role}\" LOGIN PASSWORD '{token}'" for role in roles]
-        names = ",".join(f"'{role}'" for role in roles)
-        ended = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename IN ({names})"
-        self.sql(";\n".join([*statements, *([ended] if end else [])]))
+        wanted, kept = ", ".join(f"('{role}')" for role in roles), _verifier(token)
+        made = f"""
+            BEGIN;
+            SELECT format('%s ROLE %I LOGIN PASSWORD %L', CASE WHEN rolname IS NULL THEN 'CREATE' ELSE 'ALTER' END, name, '{kept}')
+            FROM (VALUES {wanted}) AS wanted (name) LEFT JOIN pg_roles ON rolname = name \\gexec
+            COMMIT;
+        """
+        ended = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename IN (VALUES {wanted})"
+        self.sql("\n".join([made, *([ended] if end else [])]))
         return token
-
-    def roles(self) -> set[str]:
-        """Return the names of all roles."""
-        return {name for [name] in self.sql("SELECT rolname FROM pg_roles")}
 
     def backends(self, pattern: str = "%") -> Counter[str]:
         """Count the open connections of the roles whose names are LIKE the pattern."""
@@ -166,3 +170,13 @@ class Postgres:
     def _answers(self) -> bool:
         where = ["--quiet", f"--host={self._folder}", f"--port={self.port}"]
         return subprocess.run([self._programs / "pg_isready", *where], check=False).returncode == 0
+
+
+def _verifier(password: str) -> str:
+    """Return what PostgreSQL keeps of a password (RFC 5803): made once here, where it would be made anew for each role."""
+    salt, rounds = secrets.token_bytes(16), 4096
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, rounds)
+    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    server = hmac.digest(salted, b"Server Key", "sha256")
+    salt64, stored64, server64 = (base64.b64encode(each).decode() for each in (salt, stored, server))
+    return f"SCRAM-SHA-256${rounds}:{salt64}${stored64}:{server64}"
