@@ -326,6 +326,7 @@ BY_DESCRIPTION: Mapping[tuple[str, str], Reason] = {
     # Dex; some versions with the names of client and token in between
     ("invalid_request", "has already been claimed by another client"): INVALID_GRANT,
     ("invalid_request", "refresh token expired"): INVALID_GRANT,
+    ("invalid_request", "invalid or expired code"): INVALID_GRANT,
 }
 """By ``error`` and words of ``error_description`` (lower case), where the code alone says the wrong thing."""
 

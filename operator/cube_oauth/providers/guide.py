@@ -46,7 +46,7 @@ GUIDES: Mapping[Preset, Guide] = {
         quirks=(
             "The discovery document's `issuer` must be `issuerURL`, byte for byte.",
             "`private_key_jwt` signs for the token endpoint; some (Auth0, Zitadel) want `clientAssertionAudience: Issuer`.",
-            "Dex calls a dead refresh token a bad request (`invalid_request`); it is known by its description and sorted as `InvalidGrant`.",
+            "Dex calls a dead refresh token or code a bad request (`invalid_request`); its description tells, and it is sorted as `InvalidGrant`.",
             "Many give a refresh token only for `offline_access`, and some only with `authorizationParameters: {prompt: consent}`.",
         ),
         example=("provider: {name: oidc}", *_BY_ISSUER),

@@ -25,6 +25,7 @@ SORTED = {
         Kind.USER,
     ),
     "Dex' description of one that has lapsed": (400, "invalid_request", "Refresh token expired.", "InvalidGrant", Kind.USER),
+    "Dex' description of a dead code": (400, "invalid_request", "Invalid or expired code parameter.", "InvalidGrant", Kind.USER),
     "a request without a refresh token at Dex": (
         400,
         "invalid_request",
