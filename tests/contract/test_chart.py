@@ -2,6 +2,8 @@
 
 import copy
 import dataclasses
+import json
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,9 +21,9 @@ CHART = ROOT / "charts/cube-oauth-operator"
 FIVE = yaml.safe_load((ROOT / "examples/values.yaml").read_text())
 
 
-def render(values, *flags):
+def render(values, *flags, release="cube-oauth"):
     helm = binaries.ensure(("helm",))["helm"]
-    command = [helm, "template", "cube-oauth", CHART, "--namespace", "cube-oauth", "--values", "-", *flags]
+    command = [helm, "template", release, CHART, "--namespace", "cube-oauth", "--values", "-", *flags]
     return run(command, text_in=yaml.safe_dump(values))
 
 
@@ -81,6 +83,67 @@ def test_keys_and_tokens_are_kept_apart():
         render({**FIVE, "tokenNamespace": {"name": "cube-oauth"}})
 
 
+@pytest.mark.parametrize("url", ["https://connect.example.com/portal", "https://connect.example.com?x", "https://"])
+def test_a_portal_below_a_path_is_refused(url):
+    with pytest.raises(ClusterError, match="without a path"):
+        render({**FIVE, "portal": {"url": url}})
+
+
+def test_tokens_are_in_no_namespace_where_somebody_is_at_home():
+    with pytest.raises(ClusterError, match="must be none of namespaces"):
+        render({**FIVE, "namespaces": ["analytics", "cube-oauth-tokens"]})
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"namespaces": "analytics"}, "at '/namespaces': got string, want array"),
+        ({"certManager": {"enabled": "false"}}, "at '/certManager/enabled': got string, want boolean"),
+        ({"image": {"tag": 20261127}}, "at '/image/tag': got number, want string"),  # would become 2.0261127e+07
+        ({"webhook": {"failurePolicy": "ignore"}}, "at '/webhook/failurePolicy': value must be one of 'Fail', 'Ignore'"),
+        ({"webhook": {"timeoutSeconds": 31}}, "at '/webhook/timeoutSeconds': maximum: got 31, want 30"),
+        ({"broker": {"replica": 2}}, "at '/broker': additional properties 'replica' not allowed"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else "/".join(value),
+)
+def test_a_value_that_cannot_be_is_refused_instead_of_overlooked(values, says):
+    with pytest.raises(ClusterError, match=re.escape(says)):
+        render({**FIVE, **values})
+
+
+def test_the_schema_has_the_values_and_no_others():
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    parents = {"global", "enabled"}  # what a chart that has this one as a dependency sets
+
+    def check(part, known, path):
+        assert set(part) | (parents if not path else set()) == set(known), path or "at the top"
+        for key, value in part.items():
+            found = known[key].get("properties") or schema["$defs"].get(known[key].get("$ref", "").split("/")[-1], {}).get(
+                "properties"
+            )
+            if found and value:  # an empty one is free to have any of them
+                check(value, found, f"{path}/{key}")
+
+    check(yaml.safe_load((CHART / "values.yaml").read_text()), schema["properties"], "")
+
+
+def test_large_numbers_are_written_out():
+    """Numbers of a file are floating ones for Helm, and a template writes them as 1e+06."""
+    many = 3_000_000
+    values = {**FIVE, "sidecar": {"outageSeconds": many}, "keys": {"announceSeconds": many, "rotateAfterDays": many}}
+    assert render(values).count(f'value: "{many}"') == 3
+
+
+def test_a_namespace_that_stands_there_twice_is_rendered_once():
+    assert len(objects({**FIVE, "namespaces": ["analytics", "analytics"]})) == len(objects(FIVE))
+
+
+def test_a_dot_in_the_releases_name_is_in_no_name_of_a_service():
+    rendered = yaml.safe_load_all(render(FIVE, release="cube-oauth.eu"))
+    names = [item["metadata"]["name"] for item in rendered if item and item["kind"] == "Service"]
+    assert names == ["cube-oauth-eu-broker", "cube-oauth-eu-portal"]
+
+
 def test_rendering_twice_gives_the_same_bytes():
     assert render(FIVE) == render(FIVE)
 
@@ -92,7 +155,11 @@ def test_rendering_asks_no_cluster_and_rolls_no_dice():
     assert [word for word in asked if word in templates] == []
 
 
-def test_nothing_empty_is_rendered_that_the_api_server_would_drop():
+INGRESS = {**FIVE, "portal": {**FIVE["portal"], "ingress": {"enabled": True}}}
+
+
+@pytest.mark.parametrize("values", [FIVE, INGRESS], ids=["five", "ingress"])
+def test_nothing_empty_is_rendered_that_the_api_server_would_drop(values):
     """`kubectl apply` would report a change each time."""
 
     def empty(part, path=""):
@@ -101,7 +168,7 @@ def test_nothing_empty_is_rendered_that_the_api_server_would_drop():
         for key, value in part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ():
             yield from empty(value, f"{path}/{key}")
 
-    for item in objects(FIVE):
+    for item in objects(values):
         if item["kind"] != "CustomResourceDefinition":
             assert list(empty(item)) == [], item["metadata"]["name"]
 
@@ -109,6 +176,17 @@ def test_nothing_empty_is_rendered_that_the_api_server_would_drop():
 def test_the_five_values_of_the_example_are_all_that_is_needed():
     kinds = {item["kind"] for item in objects(FIVE)}
     assert {"Deployment", "Service", "MutatingWebhookConfiguration", "CustomResourceDefinition"} <= kinds
+
+
+def test_what_uninstalling_would_take_from_people_is_kept_by_every_tool():
+    kept = {
+        "helm.sh/resource-policy": "keep",
+        "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
+        "kustomize.toolkit.fluxcd.io/prune": "disabled",
+    }
+    found = [item for item in objects(FIVE) if "helm.sh/resource-policy" in item["metadata"].get("annotations", {})]
+    assert sorted(item["kind"] for item in found) == ["CustomResourceDefinition", "CustomResourceDefinition", "Namespace"]
+    assert all(item["metadata"]["annotations"] == kept for item in found)
 
 
 def test_no_template_makes_a_secret():
@@ -302,6 +380,8 @@ def test_cert_manager_makes_the_certificate_and_then_the_controller_may_not(issu
     certificate = made["cube-oauth-broker"]["spec"]
     assert certificate["secretName"] == "cube-oauth-broker-tls", "which the broker mounts"
     assert "cube-oauth-broker.cube-oauth.svc" in certificate["dnsNames"]
+    authorities = [one["spec"]["privateKey"]["rotationPolicy"] for one in made.values() if one["spec"].get("isCA")]
+    assert authorities == ([] if issuer else ["Never"]), "what trusts the former authority trusts the renewed one"
     issuers = [item["metadata"]["name"] for item in rendered if item["kind"] == "Issuer"]
     assert certificate["issuerRef"] == (issuer or {"kind": "Issuer", "name": "cube-oauth-broker"})
     assert bool(issuers) == (not issuer)

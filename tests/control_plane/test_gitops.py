@@ -13,7 +13,6 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from lupa.lua54 import LuaRuntime
 
 from cube_oauth.controller.restarts import Outdated, Restarts
 from cube_oauth.kube.api import Api
@@ -21,6 +20,7 @@ from cube_oauth.resources.names import credential_name
 from tests.cluster import binaries
 from tests.control_plane.harness import CREDENTIALS, ROOT, condition, eventually
 from tests.control_plane.workloads import Workloads
+from tests.parts.health import argo, kstatus
 
 pytestmark = pytest.mark.control_plane
 
@@ -253,28 +253,6 @@ def test_with_flux_people_in_git_and_people_of_the_portal_live_side_by_side_and_
 
 
 # --- health
-
-
-def argo(manifest):
-    """What Argo CD says of an object, by the script that we ship."""
-    scripts = yaml.safe_load((ROOT / "examples/argo-cd-health.yaml").read_text())["data"]
-    script = scripts[f"resource.customizations.health.cubeoauth.dev_{manifest['kind']}"]
-    lua = LuaRuntime(unpack_returned_tuples=True)
-    health = lua.eval(f"function(obj)\n{script}\nend")(lua.table_from(manifest, recursive=True))
-    return health["status"], health["message"]
-
-
-def kstatus(manifest):
-    """What Flux and Helm say (sigs.k8s.io/cli-utils, pkg/kstatus/status/generic.go)."""
-    status = manifest.get("status") or {}
-    if status.get("observedGeneration", manifest["metadata"]["generation"]) != manifest["metadata"]["generation"]:
-        return "InProgress"
-    said = {one["type"]: one["status"] for one in status.get("conditions", [])}
-    if said.get("Reconciling") == "True":
-        return "InProgress"
-    if said.get("Stalled") == "True":
-        return "Failed"
-    return "InProgress" if said.get("Ready") in ("False", "Unknown") else "Current"
 
 
 def test_health_says_what_is_the_deployers_business_and_waits_for_no_person(release):

@@ -1,5 +1,6 @@
 {{- define "cube-oauth.name" -}}
-{{- if contains "cube-oauth" .Release.Name }}{{ .Release.Name | trunc 40 | trimSuffix "-" }}{{ else }}{{ printf "%s-cube-oauth" .Release.Name | trunc 40 | trimSuffix "-" }}{{ end -}}
+{{- $release := .Release.Name | replace "." "-" }}
+{{- ternary $release (printf "%s-cube-oauth" $release) (contains "cube-oauth" $release) | trunc 40 | trimSuffix "-" }}
 {{- end }}
 
 {{- define "cube-oauth.tokenNamespace" -}}
@@ -36,7 +37,7 @@ app.kubernetes.io/component: {{ .component }}
 
 {{/* What cannot be guessed is asked for before anything is installed. */}}
 {{- define "cube-oauth.check" -}}
-{{- if not (hasPrefix "https://" .Values.portal.url) }}{{ fail "portal.url must be the portal's public https:// address, for example https://connect.example.com" }}{{ end }}
+{{- if not (regexMatch "^https://[^/?#]+/?$" .Values.portal.url) }}{{ fail "portal.url must be the portal's public https:// address without a path, for example https://connect.example.com" }}{{ end }}
 {{- if .Values.login.proxy.addresses }}
 {{- if .Values.login.issuer }}{{ fail "login.issuer and login.proxy.addresses are set: only one of them can say who somebody is" }}{{ end }}
 {{- else }}
@@ -44,7 +45,9 @@ app.kubernetes.io/component: {{ .component }}
 {{- if not .Values.login.clientID }}{{ fail "login.clientID must be the client ID of the portal at login.issuer" }}{{ end }}
 {{- end }}
 {{- if not .Values.namespaces }}{{ fail "namespaces must list the namespaces in which OAuthApps and Cube live, for example {analytics}; [\"*\"] chooses all" }}{{ end }}
-{{- if has .Release.Namespace (list (include "cube-oauth.tokenNamespace" .)) }}{{ fail "tokenNamespace.name must be another namespace than the release's: keys and tokens are kept apart" }}{{ end }}
+{{- $tokens := include "cube-oauth.tokenNamespace" . }}
+{{- if eq .Release.Namespace $tokens }}{{ fail "tokenNamespace.name must be another namespace than the release's: keys and tokens are kept apart" }}{{ end }}
+{{- if has $tokens .Values.namespaces }}{{ fail "tokenNamespace.name must be none of namespaces: whoever is at home there could read tokens" }}{{ end }}
 {{- end }}
 
 {{/* Settings that every process has. */}}

@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from pydantic_core import CoreSchema
 
 T = TypeVar("T", bound=type)
+KEPT = {
+    "helm.sh/resource-policy": "keep",
+    "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
+    "kustomize.toolkit.fluxcd.io/prune": "disabled",
+}
+"""Deleting a CRD deletes every credential, so no tool does: Helm's uninstalling, Argo CD's and Flux's pruning."""
 
 VALIDATIONS = "x-kubernetes-validations"
 _KEPT = {
@@ -148,8 +154,7 @@ class Kind:
             "kind": "CustomResourceDefinition",
             "metadata": {
                 "name": f"{self.plural}.{group}",
-                # deleting a CRD deletes every credential, so uninstalling the chart leaves it
-                "annotations": {"helm.sh/resource-policy": "keep"},
+                "annotations": dict(KEPT),
             },
             "spec": {
                 "group": group,
