@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from cube_oauth.controller import status
 from cube_oauth.controller.absence import gone
+from cube_oauth.controller.blame import Blame
 from cube_oauth.controller.inventory import Key, key_of
-from cube_oauth.controller.queue import full_jitter
 from cube_oauth.kube.api import OAUTH_APPS, SECRETS, Api, KubeError
 from cube_oauth.lifecycle.accounts import CONDITION as ACCOUNT
 from cube_oauth.lifecycle.apps import FORBIDDEN, NOT_FOUND, Problem, client_secret
@@ -30,7 +30,6 @@ from cube_oauth.providers import (
     needs_discovery,
     resolve_app,
 )
-from cube_oauth.providers.errors import INVALID_CLIENT
 from cube_oauth.resources.meta import Condition, settle
 from cube_oauth.resources.oauthapp import ClientAuthentication, OAuthApp, OAuthAppStatus, SecretKeyReference
 
@@ -49,20 +48,11 @@ log = logging.getLogger(__name__)
 
 LOOK_AGAIN_NOT_READY = timedelta(seconds=5)
 LOOK_AGAIN_READY = timedelta(seconds=60)
-SEVERAL = 2
-"""So many credentials whose refresh is refused, and none accepted in between, are a fault of the app's: the others wait."""
-
 FRESH = timedelta(seconds=60)
 """How long a client secret that was read is used without reading it again."""
 
 REDISCOVER = timedelta(hours=1)
 READY, READY_SENTENCE = "Ready", "People can connect."
-FIRST_PAUSE, LONGEST_PAUSE = 30.0, 600.0
-"""Seconds between attempts while the provider refuses the client."""
-
-LAPSES = timedelta(minutes=2)
-"""So long after the next attempt was due a refusal is forgotten if there was none: whoever corrected something at the provider
-need not wait until somebody, whom we keep from connecting, has connected."""
 
 PROVIDER_AVAILABLE = "ProviderAvailable"
 """The condition that is there, as False, while a provider is in trouble."""
@@ -117,22 +107,6 @@ class Finding:
         return hashlib.sha256(f"{self.version}/{secret}".encode()).hexdigest()
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """The provider refused the client: the app's fault, until it is corrected or the provider accepts again."""
-
-    problem: Problem
-    fingerprint: str
-    failures: int
-    retry_at: datetime
-    refreshes: frozenset[Key] = frozenset()
-    """Whose refresh was refused, of the first two: one alone holds up nobody else."""
-
-    def holds(self, credential: Key) -> bool:
-        """Whether this credential is not refreshed before ``retry_at``."""
-        return credential in self.refreshes or len(self.refreshes) >= SEVERAL
-
-
 class Apps:
     """Looks after all OAuthApps."""
 
@@ -157,13 +131,7 @@ class Apps:
         self._schedule = schedule
         self._changed = changed
         self._findings: dict[Key, Finding] = {}
-        self._refusals: dict[Key, Refusal] = {}
-        self._accepted: dict[Key, str] = {}
-        """The fingerprints of those whose last answer was no refusal."""
-        self._alone: dict[Key, Key] = {}
-        """The credential that the provider refused last while it went on to accept others of the app."""
-        self._signing_in: dict[Key, str] = {}
-        """By app, whose sign-in was refused although the provider accepts the client."""
+        self._blames: defaultdict[Key, Blame] = defaultdict(Blame)
         self._locks: dict[Key, asyncio.Lock] = {}
         self._told: dict[Key, tuple[Problem | None, str]] = {}
         self._troubles: dict[Key, tuple[int, Problem]] = {}
@@ -176,10 +144,7 @@ class Apps:
         self._started = clock.now()
         self._memory: tuple[dict[Key, Any], ...] = (
             self._findings,
-            self._refusals,
-            self._accepted,
-            self._alone,
-            self._signing_in,
+            self._blames,
             self._locks,
             self._told,
             self._troubles,
@@ -200,8 +165,7 @@ class Apps:
 
     def not_before(self, key: Key, credential: Key) -> datetime | None:
         """While the provider refuses the client: when to try again with this credential."""
-        refusal = self._refusals.get(key)
-        return refusal.retry_at if refusal and refusal.holds(credential) else None
+        return self._blames[key].not_before(credential)
 
     async def client(self, key: Key) -> Client:
         """The app's endpoints and client, with a secret read not long ago. Raises AppNotReadyError, ProviderError, KubeError."""
@@ -292,47 +256,28 @@ class Apps:
 
         ``credential`` is whose refresh it was; None: a sign-in, in which a person has a hand, and which holds up no refresh.
         """
-        finding, known, now = self._findings.get(key), self._refusals.get(key), self._clock.now()
-        if finding is None:
-            return
-        refreshes = known.refreshes if known else frozenset()
-        if credential and len(refreshes) < SEVERAL:
-            refreshes |= {credential}
-        if known and known.retry_at > now:  # one of several that were under way together
-            failures, retry_at = known.failures, known.retry_at
-        else:
-            failures = known.failures + 1 if known else 1
-            retry_at = now + full_jitter(failures, FIRST_PAUSE, LONGEST_PAUSE)
-        self._refusals[key] = Refusal(Problem(error.reason, error.message), finding.fingerprint, failures, retry_at, refreshes)
-        self._schedule(key, None)
+        client = self._fingerprint(key)
+        if client is not None:
+            self._blames[key].refused(error, client, self._clock.now(), credential)
+            self._schedule(key, None)
 
     def blames_one(self, key: Key, error: ProviderError, credential: Key) -> bool:
-        """Whether a refused refresh is about one credential: the provider has just accepted another, from the client as it is now.
-
-        A second refusal in a row is the app's; so is a refused client, unless this one was refused alone before.
-        """
-        accepted = self._accepts(key)
-        self._accepted.pop(key, None)
-        return accepted and (error.reason != INVALID_CLIENT.word or self._alone.get(key) == credential)
+        """Whether a refused refresh is about one credential only."""
+        return self._blames[key].is_credentials(error, self._fingerprint(key), credential)
 
     def blames_person(self, key: Key, uid: str) -> bool:
-        """Whether a refused sign-in is about the person: the provider accepts the client as it is now and refused no other."""
-        return self._accepts(key) and self._signing_in.setdefault(key, uid) == uid
-
-    def _accepts(self, key: Key) -> bool:
-        finding = self._findings.get(key)
-        return finding is not None and finding.fingerprint == self._accepted.get(key)
+        """Whether a refused sign-in is about the person only."""
+        return self._blames[key].is_persons(self._fingerprint(key), uid)
 
     def accepted(self, key: Key, credential: Key | None = None) -> None:
         """The provider accepted the client: at a refresh of ``credential``, or at a sign-in."""
-        if finding := self._findings.get(key):
-            self._accepted[key] = finding.fingerprint
-        self._signing_in.pop(key, None)
-        if refusal := self._refusals.pop(key, None):
-            if len(refusal.refreshes) == 1 and credential not in refusal.refreshes:
-                [self._alone[key]] = refusal.refreshes
+        if self._blames[key].accepted(self._fingerprint(key), credential):
             self._schedule(key, None)
             self._changed(key)
+
+    def _fingerprint(self, key: Key) -> str | None:
+        finding = self._findings.get(key)
+        return finding.fingerprint if finding else None
 
     def in_trouble(self, key: Key, error: ProviderError) -> None:
         """The provider did not answer as a provider should."""
@@ -380,15 +325,13 @@ class Apps:
         before = self._findings.get(key)
         finding = await self._examine(app, use_status=before is None or before.provisional)
         self._note(app, finding)
-        refusal = self._refusals.get(key)
-        if refusal and (refusal.fingerprint != finding.fingerprint or self._clock.now() > refusal.retry_at + LAPSES):
-            self._refusals.pop(key)
+        self._blames[key].looked_at(finding.fingerprint, self._clock.now())
         await self._publish(app, finding)
         decides = (finding.problem, finding.fingerprint)
         if self._told.get(key) != decides:  # only now: the status that was just written decides as well
             self._told[key] = decides
             self._changed(key)
-        waits_for_somebody = finding.problem is not None or key in self._refusals
+        waits_for_somebody = finding.problem is not None or self._blames[key].refusal is not None
         return self._clock.now() + (LOOK_AGAIN_NOT_READY if waits_for_somebody else LOOK_AGAIN_READY)
 
     async def _examine(self, app: OAuthApp, *, use_status: bool) -> Finding:
@@ -430,7 +373,7 @@ class Apps:
 
     async def _publish(self, app: OAuthApp, finding: Finding) -> None:
         key = key_of(app.metadata)
-        refusal = self._refusals.get(key)
+        refusal = self._blames[key].refusal
         problem = finding.problem or (refusal.problem if refusal else None)
         wanted = self._status(app, finding, problem)
         written = wanted.to_json()
