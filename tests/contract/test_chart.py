@@ -118,7 +118,7 @@ def test_the_schema_has_the_values_and_no_others():
     def check(part, known, path):
         assert set(part) | (parents if not path else set()) == set(known), path or "at the top"
         for key, value in part.items():
-            found = known[key].get("properties") or schema["$defs"].get(known[key].get("$ref", "").split("/")[-1], {}).get(
+            found = known[key].get("properties") or schema["definitions"].get(known[key].get("$ref", "").split("/")[-1], {}).get(
                 "properties"
             )
             if found and value:  # an empty one is free to have any of them

@@ -75,6 +75,8 @@ def edited(text: str, patch: Sequence[Operation]) -> str:
     newline = "\r\n" if 0 < text.count("\r\n") == text.count("\n") else "\n"  # of both kinds, each line keeps its own
     changed = text.replace(newline, "\n")
     ends = changed.endswith("\n")
+    if not ends and load(changed) != load(f"{changed}\n"):
+        raise LayoutError("its last line belongs to a block of text (|, >) and has no end; put a newline behind it")
     changed = changed if ends else f"{changed}\n"
     try:
         for operation in patch:
@@ -182,7 +184,8 @@ class _Edit:
         dash = parent.start_mark.column
         if part == "-":
             return self._insert_lines(self._last_line(parent) + 1, dash, [value])
-        return self._insert_lines(self._before(entries[int(part)][0].start_mark.line), dash, [value])
+        following = entries[int(part)][0] if int(part) else parent  # the dash of the first may have a line of its own
+        return self._insert_lines(self._before(following.start_mark.line), dash, [value])
 
     def _insert_flow(self, parent: yaml.Node, entries: list[Entry], part: str, value: Any) -> str:
         written = _inline(value) if isinstance(parent, yaml.SequenceNode) else f"{_inline(part)}: {_inline(value)}"
@@ -249,12 +252,17 @@ def _inline(value: Any, style: str | None = '"') -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+NO_TEXT_TO_GO = re.compile(r"[yn]|[-+]?[\d.]+e[-+]?\d+|0o\d+", re.IGNORECASE)
+"""What kubectl takes for a boolean or a number, and PyYAML for text."""
+
+
 class _Dumper(yaml.SafeDumper):
-    """Writes text of several lines (a certificate) as a block."""
+    """Writes text of several lines (a certificate) as a block, and in quotes what others would not read as text."""
 
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+    style = "|" if "\n" in value else "'" if NO_TEXT_TO_GO.fullmatch(value) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 
 _Dumper.add_representer(str, _text)

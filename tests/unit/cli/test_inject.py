@@ -116,6 +116,15 @@ def test_apps_of_a_file_give_the_service_account(inject, tmp_path):
     assert env["CUBEJS_DB_PASS"]["valueFrom"] == {"secretKeyRef": {"name": "service", "key": "password"}}
 
 
+def test_what_kubectl_would_not_read_as_text_is_in_quotes(command, tmp_path):
+    """``y`` is a boolean for it, and ``1e3`` a number."""
+    account = {"secretRef": {"name": "1e3"}, "env": {"CUBEJS_DB_PASS": "y"}}
+    (tmp_path / "apps.yaml").write_text(yaml.safe_dump({**APP, "spec": {**APP["spec"], "serviceAccount": account}}))
+    _, after, _ = command("inject", LABELLED, "--apps-file", str(tmp_path / "apps.yaml"))
+    assert "name: '1e3'\n" in after
+    assert "key: 'y'\n" in after
+
+
 def test_a_refusal_names_the_object_and_writes_nothing(inject):
     template = {**TEMPLATE, "spec": {"containers": [{"name": "a", "image": "x"}, {"name": "b", "image": "y"}]}}
     code, documents, said = inject(workload("Deployment", template))
@@ -237,6 +246,7 @@ AROUND = {
     "merge key": f"x-common: &labels {{a: b}}\n{LABELLED}".replace("{cubeoauth", "{<<: *labels, cubeoauth"),
     "no newline": LABELLED.rstrip("\n"),
     "comments": f"# why\n{LABELLED}# the end",
+    "dashes": f"{LABELLED}      initContainers:\n      # before\n      - # on a line of its own\n        name: x\n",
     "tabs": LABELLED.replace("- name: cube", "- name:\tcube\t# a name\t")
     + "        env:\n        - name:\tNODE_OPTIONS\n          value:\t$(X)\n",
 }
@@ -286,8 +296,9 @@ def test_json_objects_one_after_the_other_are_a_stream(command, text):
             f"{LABELLED}        env:\n        - name: NODE_OPTIONS\n          value: &v --a\n      x: *v\n",
             "write out what it stands for",
         ),
+        (f"{LABELLED}        args:\n        - |\n          last", "put a newline behind it"),
     ],
-    ids=["twice", "an anchor on a list", "an anchor on a value"],
+    ids=["twice", "an anchor on a list", "an anchor on a value", "no end"],
 )
 def test_what_cannot_be_changed_in_its_layout_is_refused_and_named(command, text, says):
     code, out, said = command("inject", text)
