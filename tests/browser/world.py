@@ -12,7 +12,10 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from cube_oauth.resources.keyring import Keyring
 from cube_oauth.resources.kinds import crds
+from cube_oauth.resources.names import token_secret_name
+from cube_oauth.resources.secrets import TokenSecret, decode
 from tests.cluster import ControlPlane, binaries
 from tests.parts import provider, web
 from tests.parts.certificates import self_made
@@ -85,8 +88,8 @@ class World:
         patch = json.dumps({"status": status})
         self.cluster.kubectl("patch", kind, name, "-n", TENANT, "--subresource=status", "--type=merge", "-p", patch)
 
-    def add_app(self, name: str, **spec: Any) -> None:
-        """An OAuthApp at the provider with its client secret; returns when people can connect."""
+    def add_app(self, name: str, *, ready: bool = True, **spec: Any) -> None:
+        """An OAuthApp at the provider with its client secret; returns when people can connect, or it is said that they cannot."""
         secret = {
             "apiVersion": "v1",
             "kind": "Secret",
@@ -94,7 +97,7 @@ class World:
             "stringData": {"clientSecret": "app secret"},
         }
         self.apply(secret, self.app(name, **spec))
-        self.cluster.kubectl("wait", "--for=condition=Ready", f"oauthapp/{name}", "-n", TENANT, "--timeout=30s")
+        self.cluster.kubectl("wait", f"--for=condition=Ready={ready}", f"oauthapp/{name}", "-n", TENANT, "--timeout=30s")
 
     def app(self, name: str, **spec: Any) -> dict[str, Any]:
         """An OAuthApp at the provider."""
@@ -120,6 +123,32 @@ class World:
         """Another replica takes over: nothing but the key ring is the same."""
         self.portal.stop()
         self.portal = self._start_portal()
+
+    @contextmanager
+    def another_portal(self, **changed: str) -> Iterator[str]:
+        """A second portal, with other settings; gives its address."""
+        port = free_port()
+        mine = {
+            **self._portal_settings(),
+            "CUBE_OAUTH_LISTEN_PORTAL": f"127.0.0.1:{port}",
+            "CUBE_OAUTH_PORTAL_URL": f"https://{HOST}:{port}",
+        }
+        mine |= {
+            "CUBE_OAUTH_LISTEN": f"127.0.0.1:{free_port()}",
+            **{f"CUBE_OAUTH_{name}": value for name, value in changed.items()},
+        }
+        with self._process("portal", self.folder / f"portal-another-{port}.log", mine) as portal:
+            portal.wait_until(lambda: web.answers(f"http://{mine['CUBE_OAUTH_LISTEN']}/readyz"), seconds=60)
+            yield mine["CUBE_OAUTH_PORTAL_URL"]
+
+    def refresh_token(self, username: str, app: str) -> str:
+        """A person's refresh token, as only the controller can open it."""
+        credentials = self.get("usercredentials", "-n", TENANT)["items"]
+        wanted = {"username": username, "oauthAppRef": {"name": app}}
+        (uid,) = [one["metadata"]["uid"] for one in credentials if wanted.items() <= one["spec"].items()]
+        token = TokenSecret.from_kubernetes(self.get("secret", token_secret_name(uid), "-n", TOKENS))
+        ring = Keyring.from_json(decode(self.get("secret", "test-keys-refresh", "-n", SYSTEM))["ring"])
+        return ring.open(token.refresh_token, token.record.owner).get_secret_value()
 
     @contextmanager
     def behind_oauth2_proxy(self) -> Iterator[int]:

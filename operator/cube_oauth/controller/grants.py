@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import SecretStr, ValidationError
 
@@ -369,6 +369,7 @@ class Grants:
         pause = max(TRY_AGAIN, problem.retry_after or TRY_AGAIN, (now - order.grant.issued_at) / 4)
         again = min(now + pause, order.grant.issued_at + LONGEST_AGE + TRY_AGAIN)
         await self._write(self._now(order.secret), claimedUntil=again.isoformat())
+        self._tell(order.credential, "Unknown", problem.reason, problem.message, order.grant.issued_at)
         return again
 
     async def _decide(self, order: Order, client: Client, answered: Answered) -> datetime | None:
@@ -464,22 +465,28 @@ class Grants:
         await self._remove(secret)
         word = reason or word
         message = CONNECTED[word] if reason is None else sentence or SENTENCES[reason]
-        condition = Condition(
-            type=AUTHORIZED,
-            status="False" if reason else "True",
-            reason=word,
-            message=message,
-            last_transition_time=self._clock.now().replace(microsecond=0),
-            observed_generation=credential.metadata.generation,
-        )
-        self._credentials.authorized(credential.metadata.uid, condition)
-        self._decided(key_of(credential.metadata))
+        self._tell(credential, "False" if reason else "True", word, message, self._clock.now())
         namespace, app = app_key(credential)
         self._metrics.grants.labels(namespace, app, word).inc()
         where: dict[str, Any] = {"namespace": namespace, "app": app, "credential": credential.metadata.name, "reason": word}
         log.info("authorization", extra=where)
         if reason:
             self._events.warning("UserCredential", credential.metadata, word, message)
+
+    def _tell(
+        self, credential: UserCredential, status: Literal["True", "False", "Unknown"], word: str, message: str, since: datetime
+    ) -> None:
+        """Let the credential say how the authorization goes."""
+        condition = Condition(
+            type=AUTHORIZED,
+            status=status,
+            reason=word,
+            message=message,
+            last_transition_time=since.replace(microsecond=0),
+            observed_generation=credential.metadata.generation,
+        )
+        self._credentials.authorized(credential.metadata.uid, condition)
+        self._decided(key_of(credential.metadata))
 
     async def _remove(self, secret: GrantSecret) -> None:
         key = (secret.meta.namespace, secret.meta.name)

@@ -56,6 +56,8 @@ GERMAN: Mapping[str, str] = {
     "state.pending": "Nicht verbunden",
     "state.pending.hint": "Sie werden beim Anbieter gefragt und kommen hierher zurück.",
     "state.failed.hint": "Der letzte Versuch ist nicht gelungen. {why}",
+    "state.connecting": "Wird verbunden",
+    "state.connecting.hint": "Sie haben zugestimmt, aber die Verbindung ist noch nicht da. {why}",
     "state.setting-up": "Wird eingerichtet",
     "state.setting-up.hint": "Laden Sie diese Seite gleich noch einmal.",
     "state.unavailable": "Nicht verfügbar",
@@ -329,6 +331,7 @@ GERMAN: Mapping[str, str] = {
     "reason.parameter": "spec.provider.parameters: Für {name} einzutragen: {advice}.",
     "reason.parameter.unknown": "spec.provider.parameters: {name} kennt die Vorlage nicht; entfernen Sie es.",
     "nameless.claim": "der Claim {claim} fehlt oder ist kein Text",
+    "nameless.unverified": "er sagt, dass die E-Mail-Adresse nicht bestätigt ist",
     "nameless.header": "der Header {header} fehlt, ist doppelt da oder enthält ein Komma",
     "refused.KeptElsewhere.title": "{title} wird anderswo verwaltet",
     "refused.KeptElsewhere.body": "Die App oder ihr Client-Secret wird nicht hier verwaltet; es wurde nichts geändert. Ändern Sie "

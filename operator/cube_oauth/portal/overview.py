@@ -7,6 +7,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from cube_oauth.lifecycle.authorize import LONGEST_AGE
 from cube_oauth.lifecycle.decide import WITHDRAWN
 from cube_oauth.lifecycle.publish import AUTHORIZED
 from cube_oauth.lifecycle.reasons import Reason
@@ -218,14 +219,19 @@ def _words(app: OAuthApp, credential: UserCredential | None, now: datetime, *, u
 
 def words_of(credential: UserCredential | None, now: datetime) -> Words:
     """A connection's state in words."""
-    state = state_of(credential, now)
-    if credential is None or (state is State.PENDING and not credential.spec.suspend):
-        return Words(say("state.pending"), _last_attempt(credential, "state.pending.hint"))
+    if credential is None:
+        return Words(say("state.pending"), say("state.pending.hint"))
     if credential.spec.suspend:
         return Words(say("state.suspended"), say("state.suspended.hint"))
-    if state is State.ACTIVE:
-        return _active(credential, now)
-    reason = _reason(credential)
+    return _active(credential, now) if state_of(credential, now) is State.ACTIVE else _inactive(credential, now)
+
+
+def _inactive(credential: UserCredential, now: datetime) -> Words:
+    state, reason = state_of(credential, now), _reason(credential)
+    if waits := _waits(credential, now):
+        return Words(say("state.connecting"), say("state.connecting.hint", why=why(waits, None)))
+    if state is State.PENDING:
+        return Words(say("state.pending"), _last_attempt(credential, "state.pending.hint"))
     if reason in UNATTENDED:
         return Words(*(say(key) for key in UNATTENDED[reason]))
     if state is State.REVOKED:
@@ -252,8 +258,15 @@ def _active(credential: UserCredential, now: datetime) -> Words:
     return Words(say("state.active.until", subject=subject, until=Moment(status.expires_at, now)), say("state.active.last"))
 
 
-def _last_attempt(credential: UserCredential | None, otherwise: str) -> Text:
-    said = condition(credential.status.conditions, AUTHORIZED) if credential else None
+def _waits(credential: UserCredential, now: datetime) -> Condition | None:
+    """Why an authorization has to wait for the provider, as long as it can still become something."""
+    said = condition(credential.status.conditions, AUTHORIZED)
+    since = said.last_transition_time if said and said.status == "Unknown" else None
+    return said if since and now - since < LONGEST_AGE else None
+
+
+def _last_attempt(credential: UserCredential, otherwise: str) -> Text:
+    said = condition(credential.status.conditions, AUTHORIZED)
     if said and said.status == "False":
         return say("state.failed.hint", why=why(said, None))
     return say(otherwise)

@@ -86,6 +86,8 @@ ENGLISH: Mapping[str, str] = {
     "state.pending": "Not connected",
     "state.pending.hint": "You are asked at the provider, and come back here.",
     "state.failed.hint": "The last attempt did not succeed. {why}",
+    "state.connecting": "Being connected",
+    "state.connecting.hint": "You have authorized it, but the connection is not made yet. {why}",
     "state.setting-up": "Being set up",
     "state.setting-up.hint": "Reload this page in a moment.",
     "state.unavailable": "Not available",
@@ -350,6 +352,7 @@ ENGLISH: Mapping[str, str] = {
     "reason.parameter": "spec.provider.parameters: write {advice} for {name}.",
     "reason.parameter.unknown": "spec.provider.parameters: the preset knows no {name}; remove it.",
     "nameless.claim": "the claim {claim} is missing, or is no text",
+    "nameless.unverified": "it says that the e-mail address was not verified",
     "nameless.header": "the header {header} is missing, is there twice, or holds a comma",
     "refused.KeptElsewhere.title": "{title} is kept elsewhere",
     "refused.KeptElsewhere.body": "What keeps it, or its client secret, is not this portal, so nothing was changed. Change it "

@@ -48,7 +48,7 @@ _CONSEQUENCES = {
     ),
     Kind.WEATHER: (
         "Tried again after a growing pause, or when the provider's `Retry-After` permits. An event at the OAuthApp says so.",
-        "The grant is kept and tried again for ten minutes.",
+        "The grant is kept and tried again for ten minutes; `Authorized` is `Unknown` with the reason until then.",
     ),
 }
 

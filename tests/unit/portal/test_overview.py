@@ -13,6 +13,7 @@ ENGLISH = LANGUAGES["en"]
 LATER, MUCH_LATER = "2026-11-23T13:00:00Z", "2027-02-03T13:00:00Z"
 EARLIER, LONG_AGO = "2026-11-22T11:00:00Z", "2026-02-03T13:00:00Z"
 FAILED = {"type": "Authorized", "status": "False", "reason": "InvalidGrant"}
+WAITS = {"type": "Authorized", "status": "Unknown", "reason": "Unreachable"}
 
 
 def shown(status=None, spec=None, app=None):
@@ -76,6 +77,24 @@ CASES = {
         "Revoked",
         "Ended: reconnect. It was withdrawn on our side",
         ("Reconnect", "Disconnect"),
+    ),
+    "the provider is away while somebody connects": (
+        {"conditions": [{**WAITS, "lastTransitionTime": "2026-11-23T11:51:00Z"}]},
+        "Pending",
+        "Being connected. You have authorized it, but the connection is not made yet. The provider cannot be reached.",
+        ("Authorize",),
+    ),
+    "the provider is away while somebody connects again": (
+        {"state": "Expired", "expiresAt": EARLIER, "conditions": [{**WAITS, "lastTransitionTime": "2026-11-23T11:59:00Z"}]},
+        "Expired",
+        "Being connected. ",
+        ("Reconnect", "Disconnect"),
+    ),
+    "nothing came of an authorization, and nobody said so": (
+        {"conditions": [{**WAITS, "lastTransitionTime": "2026-11-23T11:50:00Z"}]},
+        "Pending",
+        "Not connected. You are asked",
+        ("Authorize",),
     ),
     "the last attempt failed": (
         {"state": "Pending", "conditions": [FAILED]},
