@@ -145,6 +145,8 @@ describe('who the caller is', () => {
     assert.equal(hook.claimAt({ a: { b: 'x' } }, 'a.b'), 'x');
     assert.equal(hook.claimAt({ 'https://example.com/name': 'x' }, 'https://example.com/name'), 'x');
     assert.equal(hook.claimAt({ a: { 'b.c': 'x' } }, 'a.b.c'), 'x');
+    assert.equal(hook.claimAt({ 'https://example.com/user': { name: 'x' }, https: {} }, 'https://example.com/user.name'), 'x');
+    assert.equal(hook.claimAt({ a: { c: 'y' }, 'a.b': { c: 'x' } }, 'a.b.c'), 'x');
     assert.equal(hook.claimAt({ a: ['x'] }, 'a.0'), undefined);
     assert.equal(hook.claimAt({}, 'constructor.name'), undefined);
     assert.equal(hook.claimAt(undefined, 'a'), undefined);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from cube_oauth.portal.settings import LogInSettings
+    from cube_oauth.providers import TokenAnswer
+
+log = logging.getLogger(__name__)
 
 CALLBACK = "/login/callback"
 AGAIN = "/login"
@@ -48,13 +52,14 @@ class Person:
 
 
 def claim_at(claims: object, path: str) -> object:
-    """The claim at a dotted path; one whose own name has dots in it is found, too. The same rule as in Cube's hook."""
+    """The claim at a dotted path; where names have dots in them, it is found, too. The same rule as in Cube's hook."""
     if not isinstance(claims, dict):
         return None
     if path in claims:
         return claims[path]
-    head, dot, rest = path.partition(".")
-    return claim_at(claims.get(head), rest) if dot else None
+    dots = (place for place, letter in enumerate(path) if letter == ".")
+    found = (claim_at(claims.get(path[:dot]), path[dot + 1 :]) for dot in dots)
+    return next((value for value in found if value is not None), None)
 
 
 def read_person(claims: Mapping[str, Any], settings: LogInSettings) -> Person:
@@ -62,6 +67,8 @@ def read_person(claims: Mapping[str, Any], settings: LogInSettings) -> Person:
     username = claim_at(claims, settings.username_claim)
     if not isinstance(username, str):
         raise RefusedError("Nameless", 403, retry=AGAIN, why=say("nameless.claim", claim=settings.username_claim))
+    if settings.username_claim == "email" and str(claims.get("email_verified")).lower() == "false":
+        raise RefusedError("Nameless", 403, retry=AGAIN, why=say("nameless.unverified"))
     if fault := username_fault(username):
         raise RefusedError("Nameless", 403, retry=AGAIN, why=Text(f"username.{fault}"))
     groups = claim_at(claims, settings.groups_claim)
@@ -134,7 +141,7 @@ class LogIn:
         )
         if answer.id_token is None or endpoints.jwks_url is None:
             raise RefusedError("LogInFailed", 502, retry=AGAIN, reason="NoIDToken")
-        return verify_id_token(
+        claims = verify_id_token(
             answer.id_token,
             await self._client.fetch_jwks(endpoints.jwks_url),
             issuer=self.settings.issuer,
@@ -142,6 +149,26 @@ class LogIn:
             nonce=pending.nonce,
             now=now,
         )
+        return await self._completed(endpoints, answer, claims)
+
+    async def _completed(self, endpoints: Endpoints, answer: TokenAnswer, claims: dict[str, Any]) -> dict[str, Any]:
+        """With what only the userinfo endpoint says: many an ID token holds hardly more than ``sub`` (section 5.4).
+
+        Without a username nobody is logged in; without groups, somebody who has none.
+        """
+        named, grouped = (claim_at(claims, path) is not None for path in (self.settings.username_claim, self.settings.groups_claim))
+        if endpoints.subject_url is None or (named and grouped):
+            return claims
+        try:
+            said = await self._client.userinfo(endpoints, answer.access_token)
+        except ProviderError as error:
+            if not named:
+                raise
+            log.warning("the userinfo endpoint does not say which groups somebody has", extra={"reason": error.reason})
+            return claims
+        if said.get("sub") != claims["sub"]:
+            raise IdentityError("SubjectDiffers")
+        return {**said, **claims}
 
     def _secret(self) -> SecretStr | None:
         """Read each time: a mounted Secret may be rotated."""

@@ -13,7 +13,8 @@ from urllib.parse import parse_qsl, urlencode
 from authlib.oauth2.rfc6749.parameters import prepare_token_request
 from authlib.oauth2.rfc7009 import prepare_revoke_token_request
 from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
+from joserfc.jwk import JWKRegistry, Key, KeySet
+from pydantic import SecretStr
 
 from cube_oauth.providers.answers import HTTPAnswer, TokenAnswer, json_object, refuse, token_answer
 from cube_oauth.providers.authentication import ClientCredentials, authenticated
@@ -33,14 +34,13 @@ from cube_oauth.providers.errors import (
     error,
     sort,
 )
+from cube_oauth.providers.identity import IdentityError, signed_claims
 from cube_oauth.providers.transport import Transport
 from cube_oauth.resources.oauthapp import RequestFormat
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import timedelta
-
-    from pydantic import SecretStr
 
     from cube_oauth.providers.endpoints import Endpoints
     from cube_oauth.providers.presets import Exchange
@@ -88,6 +88,25 @@ def _claims(answer: HTTPAnswer) -> dict[str, Any]:
     if found is None:
         raise error(UNREADABLE_ANSWER)
     return found
+
+
+def _signed(answer: HTTPAnswer, jwks: KeySet, issuer: str | None) -> dict[str, Any]:
+    """Userinfo as a JWT (section 5.3.2). Somebody else's counts as if the provider had said nothing."""
+    try:
+        claims = signed_claims(SecretStr(answer.body.decode("ascii", "replace").strip()), jwks)
+    except IdentityError:
+        raise error(SUBJECT_NOT_TOLD) from None
+    if claims.get("iss", issuer) != issuer:
+        raise error(SUBJECT_NOT_TOLD)
+    return claims
+
+
+def _public_key(found: Any) -> Key | None:
+    """A published key; None for one that cannot be used: of a kind that nobody knows yet, or broken (RFC 7517, section 5)."""
+    try:
+        return JWKRegistry.import_key(found)
+    except (JoseError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 class ProviderClient:
@@ -215,9 +234,12 @@ class ProviderClient:
                 raise
 
     async def userinfo(self, endpoints: Endpoints, access_token: SecretStr, *, within: timedelta | None = None) -> dict[str, Any]:
-        """The claims of whoever the access token is for (OpenID Connect Core, section 5.3), as JSON."""
+        """The claims of whoever the access token is for (OpenID Connect Core, section 5.3), as JSON or as a signed JWT."""
         bearer = {"Authorization": f"Bearer {access_token.get_secret_value()}"}
-        return _claims(await self._transport.get(_subject_url(endpoints), bearer, within))
+        answer = await self._transport.get(_subject_url(endpoints), bearer, within)
+        if answer.status == _OK and answer.content_type == "application/jwt" and endpoints.jwks_url:
+            return _signed(answer, await self.fetch_jwks(endpoints.jwks_url), endpoints.issuer)
+        return _claims(answer)
 
     async def introspect(
         self, endpoints: Endpoints, client: ClientCredentials, access_token: SecretStr, *, within: timedelta | None = None
@@ -244,11 +266,11 @@ class ProviderClient:
     async def fetch_jwks(self, jwks_url: str) -> KeySet:
         """The provider's public keys (RFC 7517, section 5). Not kept: a log-in is rare, and keys rotate."""
         found: Any = await self.document(jwks_url)
-        try:
-            return KeySet.import_key_set(found)
-        except (JoseError, ValueError, KeyError, TypeError, AttributeError):
-            pass
-        raise error(UNREADABLE_ANSWER)
+        listed = found.get("keys")
+        keys = [key for one in listed if (key := _public_key(one))] if isinstance(listed, list) else []
+        if not keys:
+            raise error(UNREADABLE_ANSWER)
+        return KeySet(keys)
 
     def checked_url(self, url: object) -> str:
         """``url`` when it is one that can be asked. Raises ProviderError (the app's, ``InvalidMetadata``) otherwise."""

@@ -224,6 +224,7 @@ def endpoints_of(metadata: ServerMetadata, scopes: tuple[str, ...], *, confident
         jwks_url=metadata.jwks_url,
         client_authentication=_supported(metadata, preferred) if confidential else ClientAuthentication.NONE,
         scopes=scopes,
+        subject_url=metadata.userinfo_url,
         iss_required=metadata.iss_in_answers,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from joserfc import jws
@@ -19,13 +20,16 @@ if TYPE_CHECKING:
 
     from cube_oauth.providers.answers import TokenAnswer
 
-ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519")
+ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519", "EdDSA")
 """Signatures that are accepted; neither ``none`` nor the symmetric ones, whose key would be the client secret."""
 
+LONGEST_HEADER = 16 * 1024
+"""Bytes: some put a chain of certificates there (``x5c``)."""
 LEEWAY_SECONDS = 120
 """How far the provider's clock may be off, either way."""
 
-_KEY_TYPES = {"R": "RSA", "P": "RSA", "E": "EC"}
+_KEY_TYPES = {"RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}
+
 
 MESSAGES = {
     "Unreadable": "The ID token is no signed JWT with a permitted algorithm.",
@@ -63,10 +67,23 @@ class IdentityError(Exception):
         return f"IdentityError({self.reason})"
 
 
+def _registry() -> jws.JWSRegistry:
+    """Reads what providers write: header fields beyond the standards are ignored, unless critical (RFC 7515, section 4)."""
+    made = jws.JWSRegistry(algorithms=ALGORITHMS, strict_check_header=False)
+    made.max_header_length = LONGEST_HEADER
+    edwards = copy(made.algorithms["EdDSA"])
+    edwards.security_warning = None  # of the name, which RFC 9864 has replaced and nearly every provider uses
+    made.algorithms = {**made.algorithms, "EdDSA": edwards}
+    return made
+
+
+_REGISTRY = _registry()
+
+
 def _parsed(token: SecretStr) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """Header and claims of a JWT whose signature nobody has checked yet, or None when it is none."""
     try:
-        signed = jws.extract_compact(token.get_secret_value().encode())
+        signed = jws.extract_compact(token.get_secret_value().encode(), registry=_REGISTRY)
         claims = json.loads(signed.payload or b"")
     except (JoseError, ValueError, RecursionError):
         return None
@@ -76,18 +93,17 @@ def _parsed(token: SecretStr) -> tuple[dict[str, Any], dict[str, Any]] | None:
 def _usable(key: Key, header: dict[str, Any]) -> bool:
     """Whether a published key can have made this signature (RFC 7517, section 4)."""
     algorithm = header["alg"]
-    wanted = _KEY_TYPES.get(algorithm[0], "OKP") if algorithm != "Ed25519" else "OKP"
     return (
-        key.key_type == wanted
+        key.key_type == _KEY_TYPES[algorithm[:2]]
         and key.get("use") in (None, "sig")
         and key.get("alg") in (None, algorithm)
         and ("kid" not in header or key.kid == header["kid"])
     )
 
 
-def _signed_by(token: SecretStr, key: Key, algorithm: str) -> bool:
+def _signed_by(token: SecretStr, key: Key) -> bool:
     try:
-        jws.deserialize_compact(token.get_secret_value().encode(), key, algorithms=[algorithm])
+        jws.deserialize_compact(token.get_secret_value().encode(), key, registry=_REGISTRY)
     except (JoseError, ValueError):
         return False
     return True
@@ -97,7 +113,7 @@ def _check_signature(token: SecretStr, header: dict[str, Any], jwks: KeySet) -> 
     candidates = [key for key in jwks.keys if _usable(key, header)]
     if not candidates:
         raise IdentityError("UnknownKey")
-    if not any(_signed_by(token, key, header["alg"]) for key in candidates):
+    if not any(_signed_by(token, key) for key in candidates):
         raise IdentityError("InvalidSignature")
 
 
@@ -129,6 +145,16 @@ def _check_nonce(claims: dict[str, Any], nonce: str | None) -> None:
         raise IdentityError("NonceDiffers")
 
 
+def signed_claims(token: SecretStr, jwks: KeySet) -> dict[str, Any]:
+    """The claims of a JWT that one of these keys has signed; nothing else of it is checked. Raises IdentityError."""
+    parsed = _parsed(token)
+    if parsed is None or parsed[0].get("alg") not in ALGORITHMS:
+        raise IdentityError("Unreadable")
+    header, claims = parsed
+    _check_signature(token, header, jwks)
+    return claims
+
+
 def verify_id_token(
     id_token: SecretStr, jwks: KeySet, *, issuer: str, client_id: str, nonce: str | None, now: datetime
 ) -> dict[str, Any]:
@@ -136,11 +162,7 @@ def verify_id_token(
 
     Raises IdentityError; with the reason ``UnknownKey`` it may help to fetch the keys again. ``nonce`` None: none was sent.
     """
-    parsed = _parsed(id_token)
-    if parsed is None or parsed[0].get("alg") not in ALGORITHMS:
-        raise IdentityError("Unreadable")
-    header, claims = parsed
-    _check_signature(id_token, header, jwks)
+    claims = signed_claims(id_token, jwks)
     problem = _claims_problem(
         claims,
         now,

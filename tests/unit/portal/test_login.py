@@ -204,6 +204,8 @@ def test_groups_are_a_list_or_one(groups, read):
 
 
 def test_no_claim_is_found_where_there_is_no_object():
+    assert claim_at({"https://example.com/user": {"name": "x"}, "https": {}}, "https://example.com/user.name") == "x"
+    assert claim_at({"a": {"c": "y"}, "a.b": {"c": "x"}}, "a.b.c") == "x"
     assert claim_at("text", "a") is None
     assert claim_at(["a"], "0") is None
 
@@ -214,7 +216,8 @@ def test_no_claim_is_found_where_there_is_no_object():
 class FakeClient:
     """A provider client that gives prepared answers."""
 
-    def __init__(self, claims=None, problem=None, key=KEY):
+    def __init__(self, claims=None, problem=None, key=KEY, said=None):
+        self.said = said
         token = jwt.encode({"alg": "ES256", "kid": key.kid}, CLAIMS if claims is None else claims, key)
         self.answer = TokenAnswer(access_token=secret("unused"), id_token=secret(token))
         self.problem = problem
@@ -229,6 +232,12 @@ class FakeClient:
     async def fetch_jwks(self, url):
         return KeySet([KEY])
 
+    async def userinfo(self, endpoints, access_token):
+        assert (endpoints.subject_url, access_token.get_secret_value()) == (f"{ISSUER}/userinfo", "unused")
+        if isinstance(self.said, Exception):
+            raise self.said
+        return self.said
+
 
 class FakeDiscovery:
     more = {}
@@ -241,9 +250,10 @@ class FakeDiscovery:
         return ServerMetadata(ISSUER, f"{ISSUER}/authorize", f"{ISSUER}/token", **known)
 
 
-def log_in_with(client):
+def log_in_with(client, **more):
     made = LogIn(LOG_IN, client, "https://portal.example.com/login/callback")
     made._discovery = FakeDiscovery()
+    made._discovery.more = more
     return made
 
 
@@ -264,6 +274,43 @@ async def test_the_person_in_a_verified_id_token():
     client = FakeClient()
     assert await log_in_with(client).finish(GOOD, PENDING, NOW) == Person("alice", ("analysts",))
     assert client.asked["code_verifier"].get_secret_value() == "verifier"
+
+
+THIN = {name: value for name, value in CLAIMS.items() if name != "groups"}
+AWAY = ProviderError(Kind.WEATHER, "Timeout", "slow")
+ELSEWHERE = {
+    "the name": ({"sub": "alice", "email": "a@example.com", "groups": ["analysts"]}, Person("a@example.com", ("analysts",))),
+    "a name that was verified": ({"sub": "alice", "email": "a@example.com", "email_verified": True}, Person("a@example.com", ())),
+    "a name that was not verified": ({"sub": "alice", "email": "a@example.com", "email_verified": False}, "Nameless"),
+    "the same in other words": ({"sub": "alice", "email": "a@example.com", "email_verified": "false"}, "Nameless"),
+    "somebody else's name": ({"sub": "bob", "email": "b@example.com"}, "LogInFailed"),
+    "nobody's name": ({"email": "b@example.com"}, "LogInFailed"),
+    "no name": ({"sub": "alice"}, "Nameless"),
+    "nothing now": (AWAY, "LogInUnavailable"),
+    "nothing ever": (ProviderError(Kind.APP, "SubjectNotTold", "no"), "LogInFailed"),
+}
+
+
+@pytest.mark.parametrize(("said", "expected"), ELSEWHERE.values(), ids=ELSEWHERE)
+async def test_what_the_id_token_does_not_say_the_userinfo_endpoint_does(said, expected):
+    log_in = log_in_with(FakeClient(THIN, said=said), userinfo_url=f"{ISSUER}/userinfo")
+    log_in.settings = dataclasses.replace(LOG_IN, username_claim="email")
+    try:
+        found = await log_in.finish(GOOD, PENDING, NOW)
+    except RefusedError as error:
+        found = error.word
+    assert found == expected
+
+
+@pytest.mark.parametrize("said", [AWAY, {"sub": "alice"}], ids=["away", "silent"])
+async def test_whoever_has_a_name_is_logged_in_although_nobody_says_the_groups(said):
+    log_in = log_in_with(FakeClient(THIN, said=said), userinfo_url=f"{ISSUER}/userinfo")
+    assert await log_in.finish(GOOD, PENDING, NOW) == Person("alice", ())
+
+
+async def test_nobody_is_asked_when_the_id_token_says_all():
+    log_in = log_in_with(FakeClient(said=AssertionError("asked")), userinfo_url=f"{ISSUER}/userinfo")
+    assert await log_in.finish(GOOD, PENDING, NOW) == Person("alice", ("analysts",))
 
 
 BAD_ANSWERS = {

@@ -458,7 +458,14 @@ async def test_revocation_fails_for(provider, client, credentials, status, body,
 
 async def test_published_keys_are_read(provider, client):
     key = RSAKey.generate_key(2048, {"kid": "k1"})
-    provider.says({"keys": [key.as_dict(private=False), {"kty": "new"}]}, path="/jwks")
+    useless = [
+        {"kty": "new"},
+        {"kty": "RSA", "n": "AQAB", "kid": "broken"},
+        {"kty": "EC", "crv": "new", "x": "AA", "y": "AA"},
+        "x",
+        None,
+    ]
+    provider.says({"keys": [*useless, key.as_dict(private=False)]}, path="/jwks")
     found = await client.fetch_jwks(f"{provider.url}/jwks")
     assert [one.kid for one in found.keys] == ["k1"]
 

@@ -1,9 +1,12 @@
 import base64
 import hmac
 import json
+from contextlib import nullcontext
 from datetime import timedelta
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, OctKey, OKPKey, RSAKey
 from pydantic import SecretStr
@@ -11,6 +14,8 @@ from pydantic import SecretStr
 from cube_oauth.providers import IdentityError, TokenAnswer, verify_id_token
 from cube_oauth.providers.identity import access_token_claims, id_token_claims
 from tests.unit.providers.conftest import NOW
+
+pytestmark = pytest.mark.filterwarnings("ignore:EdDSA is deprecated")  # when a test signs with it
 
 ISSUER = "https://idp.example.com"
 RSA = RSAKey.generate_key(2048, {"kid": "rsa"})
@@ -47,6 +52,7 @@ SIGNED = {
     "PS256": (RSA, "PS256"),
     "ES256": (EC, "ES256"),
     "Ed25519": (ED, "Ed25519"),
+    "EdDSA": (ED, "EdDSA"),
 }
 
 
@@ -76,6 +82,33 @@ def test_without_a_nonce_sent_none_is_wanted():
 def test_a_token_without_a_key_id_is_tried_with_every_key():
     for key, algorithm in ((RSA, "RS256"), (OTHER_RSA, "RS256"), (EC, "ES256")):
         assert verify(token(key, algorithm, {"typ": "JWT"}))
+
+
+HEADERS = {
+    "a field of the provider's own": ({"appid": "x"}, True),
+    "one that it calls critical": ({"appid": "x", "crit": ["appid"]}, False),
+    "a chain of certificates": ({"x5c": ["M" * 2000] * 3}, True),
+}
+
+
+@pytest.mark.parametrize(("more", "good"), HEADERS.values(), ids=HEADERS.keys())
+def test_what_a_header_has_beyond_the_standards_is_ignored_unless_it_is_critical(more, good):
+    said = {"iss": ISSUER, "sub": "alice", "aud": "the-client", "exp": seconds(minutes=5), "iat": seconds(), "nonce": "n"}
+    signed = ".".join(part.decode() for part in by_rsa({"alg": "RS256", "kid": "rsa", **more}, said))
+    with nullcontext() if good else pytest.raises(IdentityError):
+        assert verify(SecretStr(signed))["sub"] == "alice"
+
+
+def by_rsa(header, claims):
+    """A JWT that no library would make."""
+    said = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in (header, claims)]
+    signature = RSA.private_key.sign(b".".join(said), padding.PKCS1v15(), hashes.SHA256())
+    return (*said, base64.urlsafe_b64encode(signature).rstrip(b"="))
+
+
+def test_a_key_may_say_the_old_name_of_an_edwards_signature():
+    jwks = KeySet.import_key_set({"keys": [{**ED.as_dict(private=False), "alg": "EdDSA"}]})
+    assert verify(token(ED, "EdDSA"), jwks)
 
 
 REFUSED = {

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from joserfc import jwt
-from joserfc.jwk import OctKey
+from joserfc.jwk import OctKey, RSAKey
 from pydantic import SecretStr
 
 from cube_oauth.providers import IdentityError, ProviderError, TokenAnswer, resolve_app, restored, said_of_person, stored
@@ -57,6 +57,29 @@ async def test_userinfo_is_asked_with_the_access_token(client, provider, credent
     said = await ask(client, provider, credentials, SubjectSource.USER_INFO, TokenAnswer(SecretStr("opaque")))
     assert said["preferred_username"] == "alice"
     assert (provider.last.method, provider.last.headers["Authorization"]) == ("GET", "Bearer opaque")
+
+
+SIGNED = RSAKey.generate_key(2048, {"kid": "k"})
+JWTS = {
+    "the provider's": (SIGNED, {"iss": ISSUER, "sub": "7", "name": "alice"}, True),
+    "the provider's without its name": (SIGNED, {"sub": "7", "name": "alice"}, True),
+    "somebody else's": (RSAKey.generate_key(2048, {"kid": "k"}), {"iss": ISSUER, "sub": "7", "name": "alice"}, False),
+    "another issuer's": (SIGNED, {"iss": "https://evil.example", "sub": "7", "name": "alice"}, False),
+}
+
+
+@pytest.mark.parametrize(("key", "claims", "good"), JWTS.values(), ids=JWTS)
+async def test_userinfo_may_be_a_jwt_that_the_provider_signed(client, provider, key, claims, good):
+    provider.says({"keys": [SIGNED.as_dict(private=False)]}, path="/jwks")
+    provider.says(jwt.encode({"alg": "RS256", "kid": "k"}, claims, key), path="/userinfo", content_type="application/jwt")
+    endpoints = provider.endpoints(issuer=ISSUER, subject_url=f"{provider.url}/userinfo", jwks_url=f"{provider.url}/jwks")
+    asked = client.userinfo(endpoints, SecretStr("opaque"))
+    if good:
+        assert (await asked)["name"] == "alice"
+        return
+    with pytest.raises(ProviderError) as caught:
+        await asked
+    assert caught.value.reason == "SubjectNotTold"
 
 
 async def test_userinfo_of_somebody_else_than_the_id_tokens_subject_is_refused(client, provider, credentials):

@@ -7,15 +7,18 @@ const { isObject } = require('./basics.cjs');
 /** @typedef {{username: string, issuer?: string, assertion: string | null}} Caller who Cube authenticated */
 
 /**
- * The claim at a dotted path; a claim whose own name has dots in it ("https://example.com/name") is found too.
+ * The claim at a dotted path; where names have dots in them ("https://example.com/user.name"), it is found too.
  * @param {any} claims @param {string} path @returns {any}
  */
 function claimAt(claims, path) {
   if (!isObject(claims)) return undefined;
   if (Object.hasOwn(claims, path)) return claims[path];
-  const dot = path.indexOf('.');
-  const head = dot < 0 ? path : path.slice(0, dot);
-  return dot < 0 || !Object.hasOwn(claims, head) ? undefined : claimAt(claims[head], path.slice(dot + 1));
+  for (let dot = path.indexOf('.'); dot >= 0; dot = path.indexOf('.', dot + 1)) {
+    const head = path.slice(0, dot);
+    const found = Object.hasOwn(claims, head) ? claimAt(claims[head], path.slice(dot + 1)) : undefined;
+    if (found !== undefined && found !== null) return found;
+  }
+  return undefined;
 }
 
 /** Whether a claim's value names a person: the same rule as for `UserCredential.spec.username`. */
