@@ -10,6 +10,18 @@ CHATTY = ("httpx2", "kopf", "kubernetes")
 """Libraries whose every request would be a line; their warnings are kept."""
 
 
+def unquoted(record: logging.LogRecord) -> bool:
+    """A filter for aiohttp's logger. What aiohttp says of a request that it cannot read quotes it: cookies, codes, tokens."""
+    error = record.exc_info[1] if record.exc_info else None
+    while error is not None:
+        if type(error).__module__ == "aiohttp.http_exceptions":
+            record.msg, record.args, record.exc_info = "a request cannot be read", (), None
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
+            record.reason = type(error).__name__
+        error = error.__cause__ or error.__context__
+    return True
+
+
 class _Json(logging.Formatter):
     """Loads what it needs with the first line: the sidecar answers before it has anything to say."""
 
@@ -32,6 +44,7 @@ def configure(level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    logging.getLogger("aiohttp.server").addFilter(unquoted)
     if root.level > logging.DEBUG:
         for name in CHATTY:
             logging.getLogger(name).setLevel(logging.WARNING)

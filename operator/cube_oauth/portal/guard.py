@@ -10,7 +10,7 @@ from aiohttp import web
 
 from cube_oauth.kube.api import KubeError
 from cube_oauth.portal import api, connect
-from cube_oauth.portal.addresses import client_address
+from cube_oauth.portal.addresses import client_address, customer
 from cube_oauth.portal.kept import kept, only_shows, route_of
 from cube_oauth.portal.openapi import TOKEN_HEADER
 from cube_oauth.portal.pages import pack
@@ -36,6 +36,8 @@ CALLBACKS = ("/callback/", "/login/callback")
 
 COSTLY = ("/login", *CALLBACKS)
 """Beside all forms, what may be asked only so often: these ask a provider, or leave something in the cluster."""
+UNREADABLE = (ValueError, LookupError, RuntimeError, web.RequestPayloadError)
+"""Such as multipart/form-data without a boundary, an unknown charset or encoding, and what says that it is packed and is not."""
 
 
 @web.middleware
@@ -110,7 +112,7 @@ async def _form(request: web.Request) -> Mapping[str, object]:
     """What was posted. Raises RefusedError when it is no form."""
     try:
         return await request.post()
-    except ValueError as error:  # such as multipart/form-data without a boundary
+    except UNREADABLE as error:
         raise RefusedError("BadRequest", 400) from error
 
 
@@ -119,7 +121,8 @@ def _limit(request: web.Request, portal: Portal, visit: Visit) -> None:
         wait = portal.limits.people.wait(visit.session.username)
     else:
         forwarded = request.headers.getall("X-Forwarded-For", [])
-        wait = portal.limits.addresses.wait(client_address(request.remote, forwarded, portal.settings.trusted_proxies))
+        address = client_address(request.remote, forwarded, portal.settings.trusted_proxies)
+        wait = portal.limits.addresses.wait(customer(address))
     if wait:
         log.warning("too many requests", extra={"username": visit.session.username if visit.session else None})
         raise RefusedError("TooMany", 429, wait=wait)

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LONGEST_LINE = 32 * 1024
+"""Bytes of an address, and of a header: some codes are long, and with our two cookies come those of the domain above."""
+
 
 async def run(variables: Mapping[str, str], stop: asyncio.Event) -> None:
     """Serve until ``stop``. Raises SettingsError, with a sentence that names the variable."""
@@ -63,8 +66,13 @@ def _not_ready(portal: Portal) -> str | None:
     return None if portal.cluster.synced else "the lists of OAuthApps and UserCredentials are not there yet"
 
 
+def runner_of(portal: Portal) -> web.AppRunner:
+    """Without an access log, which would hold codes and states."""
+    return web.AppRunner(application(portal), access_log=None, max_line_size=LONGEST_LINE, max_field_size=LONGEST_LINE)
+
+
 async def _serve(portal: Portal, certificate: ServerCertificate | None, stop: asyncio.Event) -> None:
-    runner = web.AppRunner(application(portal), access_log=None)  # an access log would hold codes and states
+    runner = runner_of(portal)
     await runner.setup()
     try:
         await web.TCPSite(runner, *portal.settings.listen, ssl_context=certificate.context if certificate else None).start()

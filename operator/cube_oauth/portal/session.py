@@ -24,7 +24,7 @@ MOST_PENDING = 6
 SESSION_COOKIE = "__Host-cube-oauth-session"
 PENDING_COOKIE = "__Host-cube-oauth-pending"
 
-_OWN_PAGES = re.compile(r"/(connect/[a-z0-9.-]{1,63}/[a-z0-9.-]{1,63}(\?return_to=[A-Za-z0-9%._~-]{1,3072})?)?")
+_OWN_PAGES = re.compile(r"/(connect/[a-z0-9][a-z0-9-]{0,62}/[a-z0-9][a-z0-9.-]{0,62}(\?return_to=[A-Za-z0-9%._~-]{1,3072})?)?")
 """The address to go back to is checked by the page itself."""
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
-from cube_oauth.portal.addresses import Allowed, Network
+from cube_oauth.portal.addresses import Allowed, Network, origin
 from cube_oauth.portal.limits import LimitSettings
 from cube_oauth.portal.session import SessionLimits
 from cube_oauth.settings import PREFIX, Address, Environment, Installation, SettingsError
@@ -121,8 +121,7 @@ class PortalSettings:
     @property
     def origin(self) -> str:
         """Scheme, host and port of the portal's public address, as browsers write it in ``Origin``."""
-        parts = urlsplit(self.installation.portal_url)
-        return f"{parts.scheme}://{parts.netloc}".lower()
+        return origin(self.installation.portal_url)
 
     @property
     def https(self) -> bool:
@@ -133,8 +132,12 @@ class PortalSettings:
 def _with_origin(installation: Installation) -> Installation:
     """The portal has a host to itself: its ``__Host-`` cookies and its Content-Security-Policy are the host's, not a path's."""
     parts = urlsplit(installation.portal_url)
-    if parts.scheme not in ("https", "http") or not parts.netloc or parts.path or parts.query or parts.username:
-        raise SettingsError(f"{PREFIX}PORTAL_URL must be the origin that people open, without a path: https://connect.example.com")
+    strange = not installation.portal_url.isascii() or parts.path or parts.query or parts.fragment or parts.username
+    if parts.scheme not in ("https", "http") or not parts.netloc or strange:
+        raise SettingsError(
+            f"{PREFIX}PORTAL_URL must be the origin that people open, without a path, an international name as xn--…: "
+            "https://connect.example.com"
+        )
     return installation
 
 
@@ -174,9 +177,9 @@ def _proxy(env: Environment) -> ProxySettings | None:
 def _origins(words: tuple[str, ...]) -> tuple[str, ...]:
     for word in words:
         parts = urlsplit(word)
-        if word != f"{parts.scheme}://{parts.netloc}".lower() or parts.scheme not in ("https", "http") or not parts.hostname:
+        if word != origin(word) or parts.scheme not in ("https", "http") or not parts.hostname:
             raise SettingsError(
-                f"{PREFIX}API_ORIGINS must be origins such as https://home.example.com, in lower case, without a path"
+                f"{PREFIX}API_ORIGINS must be origins such as https://home.example.com, in lower case, without a path or :443"
             )
     return words
 

@@ -3,7 +3,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from cube_oauth.portal.addresses import Allowed, client_address, way_back, within
+from cube_oauth.portal.addresses import Allowed, client_address, customer, way_back, within
 
 PLACES = [Allowed.read("https://bi.example.com/dashboards"), Allowed.read("https://wiki.example.com:8443")]
 GOOD = [
@@ -13,6 +13,8 @@ GOOD = [
     "https://BI.example.com/dashboards/7",
     "https://wiki.example.com:8443",
     "https://wiki.example.com:8443/any/page",
+    "https://bi.example.com:443/dashboards",
+    "https://bi.example.com/dashboards/a..b/...;x/100%25",
 ]
 BAD = [
     None,
@@ -27,6 +29,17 @@ BAD = [
     "https://bi.example.com/dashboards/../admin",
     "https://bi.example.com/dashboards/%2e%2E/admin",
     "https://bi.example.com/dashboards/./x",
+    "https://bi.example.com/dashboards/..%2fadmin",
+    "https://bi.example.com/dashboards/..%5Cadmin",
+    "https://bi.example.com/dashboards/%252e%252e/admin",
+    "https://bi.example.com/dashboards/..;/admin",
+    "https://bi.example.com:/dashboards",
+    "https://wiki.example.com:8443:443/",
+    "https:///bi.example.com/dashboards",
+    "https://bi.example.com?/dashboards",
+    "https://bi.example.com%2eevil.example/dashboards",
+    "https://bi\u3002example.com/dashboards",
+    "https://bi.example.com/dashboards\r\nSet-Cookie: x=y",
     "https://bi.example.com.evil.example/dashboards",
     "https://bi.example.com@evil.example/dashboards",
     "https://me@bi.example.com/dashboards",
@@ -76,6 +89,12 @@ HOPS = {
     "what the client made up stands before": ("10.0.0.1", ["198.51.100.1, 192.0.2.7"], "192.0.2.7"),
     "all of them proxies": ("10.0.0.1", ["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
     "no address": ("10.0.0.1", ["unknown"], "unknown"),
+    "with a port": ("10.0.0.1", ["192.0.2.7:50112"], "192.0.2.7"),
+    "a proxy with a port": ("10.0.0.1", ["192.0.2.7, 10.0.0.2:443"], "192.0.2.7"),
+    "in brackets": ("10.0.0.1", ["[2001:db8::7]"], "2001:db8::7"),
+    "in brackets with a port": ("10.0.0.1", ["[2001:db8::7]:443"], "2001:db8::7"),
+    "IPv4 within IPv6": ("::ffff:10.0.0.1", ["192.0.2.7, ::ffff:10.0.0.2"], "192.0.2.7"),
+    "an empty one": ("10.0.0.1", ["192.0.2.7,"], ""),
     "no peer": (None, ["192.0.2.7"], ""),
 }
 
@@ -83,6 +102,11 @@ HOPS = {
 @pytest.mark.parametrize(("peer", "header", "client"), HOPS.values(), ids=HOPS)
 def test_who_sent_a_request(peer, header, client):
     assert client_address(peer, header, PROXIES) == client
+
+
+def test_an_ipv6_customer_is_one_whatever_address_is_chosen():
+    assert customer("2001:db8::7") == customer("2001:db8::ffff:1") != customer("2001:db8:0:1::7")
+    assert (customer("192.0.2.7"), customer("::ffff:192.0.2.7"), customer("unknown")) == ("192.0.2.7", "192.0.2.7", "unknown")
 
 
 @pytest.mark.parametrize("address", [None, "", "unix:", "10.0.0.1:80", "11.0.0.1"])

@@ -3,13 +3,16 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from aiohttp import ClientSession
 from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.web import TCPSite
 
 import cube_oauth.portal
 from cube_oauth.kube.api import KubeError
 from cube_oauth.portal.portal import Portal
 from cube_oauth.portal.reasontexts import ENGLISH_REASONS
 from cube_oauth.portal.routes import application
+from cube_oauth.portal.server import runner_of
 from cube_oauth.portal.session import SessionLimits
 from cube_oauth.portal.texts import ENGLISH
 
@@ -241,6 +244,8 @@ async def test_the_api_server_s_failure_is_a_page(browser, world):
         "multipart/form-data",
         "multipart/form-data; boundary=",
         "multipart/form-data; boundary=x",
+        "application/x-www-form-urlencoded; charset=nonsense",
+        "application/x-www-form-urlencoded; charset=utf-16",
         "application/json",
         "nonsense",
         "",
@@ -254,6 +259,39 @@ async def test_a_form_that_is_none_is_no_failure_of_ours(browser, world, path, k
     answer = await browser._request(method, path, headers={**BROWSER, "Content-Type": kind}, data=b"x")
     assert refused(answer) in ("BadRequest", "ForeignForm") or answer.headers["Content-Type"].startswith("application/problem")
     assert 400 <= answer.status < 500
+
+
+ODD = "--x\r\nContent-Disposition: form-data; name=a\r\nContent-Transfer-Encoding: odd\r\n\r\nb\r\n--x--"
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({"Content-Encoding": "gzip", "Content-Type": "application/x-www-form-urlencoded"}, b"token=x"),
+        ({"Content-Type": "multipart/form-data; boundary=x"}, ODD.encode()),
+    ],
+    ids=["not packed", "an unknown encoding"],
+)
+async def test_a_form_that_cannot_be_unpacked_is_no_failure_of_ours(browser, headers, body):
+    answer = await browser.log_in()._request("POST", "/logout", headers={**BROWSER, **headers}, data=body)
+    assert (answer.status, refused(answer)) == (400, "BadRequest")
+
+
+async def test_cookies_of_the_domain_above_and_long_codes_keep_nobody_out(world):
+    """Ours may take nearly 8 KB together; aiohttp reads no more of a header than that unless told to."""
+    runner = runner_of(world.portal)
+    await runner.setup()
+    site = TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    (host, port), *_ = runner.addresses
+    try:
+        async with ClientSession() as client:
+            cookies = {"Cookie": f"ours={'x' * 7900}; theirs={'y' * 8000}"}
+            for path in ("/", f"/login/callback?state=x&code={'c' * 12_000}"):
+                async with client.get(f"http://{host}:{port}{path}", headers=cookies) as answer:
+                    assert "Content-Security-Policy" in answer.headers, await answer.text()
+    finally:
+        await runner.cleanup()
 
 
 async def test_an_enormous_form_is_refused(browser):

@@ -37,6 +37,20 @@ def test_the_defaults():
     assert (settings.origin, settings.https) == ("https://connect.example.com", True)
 
 
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    {
+        "https://connect.example.com:443": "https://connect.example.com",
+        "http://Connect.example.com:80": "http://connect.example.com",
+        "https://connect.example.com:80": "https://connect.example.com:80",
+        "https://connect.example.com:8443": "https://connect.example.com:8443",
+        "https://[2001:db8::1]:443": "https://[2001:db8::1]",
+    }.items(),
+)
+def test_the_origin_is_what_browsers_send(url, origin):
+    assert PortalSettings.read({**ENOUGH, "CUBE_OAUTH_PORTAL_URL": url}).origin == origin
+
+
 def test_when_a_session_ends_and_how_much_is_permitted():
     default = PortalSettings.read(ENOUGH)
     assert (default.session, default.limits) == (SessionLimits(), LimitSettings(2, 60, 10, 300, 500))
@@ -61,6 +75,9 @@ def test_networks_are_read():
         ("PORTAL_URL", "connect.example.com"),
         ("PORTAL_URL", "https://example.com/connect"),
         ("PORTAL_URL", "https://user@example.com"),
+        ("PORTAL_URL", "https://example.com#top"),
+        ("PORTAL_URL", "https://b\u00fccher.example"),
+        ("API_ORIGINS", "https://home.example.com:443"),
         ("ALLOWED_ADDRESSES", "localhost"),
         ("TRUSTED_PROXIES", "ingress"),
         ("RETURN_TO", "bi.example.com"),
