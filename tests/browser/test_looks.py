@@ -146,6 +146,40 @@ def test_nothing_there(browser, place, gallery, size):
         sound(someone, gallery / f"empty-admin-{'phone' if size else 'desktop'}.png")
 
 
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("language", ["en-GB", "de-DE"])
+def test_the_pages_in_between(browser, place, gallery, size, dark, language):
+    """That lead on at once, or say what went wrong, or that a session is over."""
+    place.clear()
+    place.app("Trino", 1)
+    with Person(browser, size=size, dark=dark, language=language) as someone:
+
+        def seen(name):
+            assert name in ("leave", "logged-out") or someone.refused(), name
+            look = f"{language[:2]}-{'phone' if size else 'desktop'}-{'dark' if dark else 'light'}"
+            sound(someone, gallery / f"{name}-{look}.png")
+
+        someone.portal = place.url
+        someone.page.goto(f"{place.url}/nothing")
+        seen("not-found")
+        log_in(place, someone, "paula", ("platform",))
+        someone.context.route("https://idp.example.com/**", lambda route: route.fulfill(status=204))  # and so the page stays
+        someone.page.locator("[form=authorize]").click()
+        someone.page.wait_for_url("**/connect/**")
+        seen("leave")
+        someone.page.goto(f"{place.url}/callback/analytics/app-01?state=x&error=access_denied")
+        seen("foreign-answer")
+        someone.page.goto(f"{place.url}/admin/apps/new?preset=databricks")
+        someone.page.locator("[name=title]").fill("Sales")
+        someone.context.clear_cookies()
+        someone.page.locator("[value=check]").click()
+        seen("typing-kept")
+        log_in(place, someone, "paula", ("platform",))
+        someone.page.locator(".account button").click()
+        seen("logged-out")
+
+
 def test_with_many_apps_those_that_need_the_person_are_named_first(browser, everything):
     with Person(browser, size=PHONE) as someone:
         log_in(everything, someone, "alice")

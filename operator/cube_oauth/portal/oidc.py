@@ -182,6 +182,7 @@ def _refused_by_person(error: CallbackError) -> RefusedError:
 
 
 def _refused_by_provider(error: ProviderError) -> RefusedError:
+    log.warning("the log-in provider cannot be asked", extra={"reason": error.reason})
     if error.kind is Kind.WEATHER:
         return RefusedError("LogInUnavailable", 503, retry=AGAIN, reason=error.reason)
     return RefusedError("LogInFailed", 502, retry=AGAIN, reason=error.reason)
