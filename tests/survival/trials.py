@@ -49,8 +49,8 @@ def ended_at_each_await(world: World, table: Table) -> None:
         for woken in (False, True):
             child = world.start(Plan.end(step, woken=woken), CUBE_OAUTH_WORKERS="1")
             world.until(lambda child=child: child.place() or child.ended())
-            if child.place() is None:
-                child.kill()
+            if child.place() is None:  # that refresh is over, and another may be under way
+                child.process.terminate()
             child.wait()
             _add(table, f"told to end: {child.place() or 'when it was over'}", world.judge(), nothing_lost=True)
             if child.place() is None:
