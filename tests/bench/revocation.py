@@ -17,8 +17,8 @@ from tests.bench.results import Result, percentile
 from tests.bench.sightings import PATIENCE, watched
 from tests.cluster import available, cluster_for
 from tests.cluster.progress import say, step
-from tests.e2e.world import CUBE_PORT, World, in_cluster
-from tests.parts import cube
+from tests.e2e.world import CUBE_PORT, World, eventually, in_cluster
+from tests.parts import cube, web
 from tests.parts.postgres import SERVICE, Postgres
 
 TRIALS = 200
@@ -69,6 +69,7 @@ def _deploy_cube(world: World, image: str, postgres: Postgres) -> None:
     manifest = template.substitute(cube_image=image, cube_env=listed, cube_port=CUBE_PORT)
     world.cluster.kubectl("apply", "--server-side", "-f", "-", text_in=manifest)
     world.rollout(NAMESPACE, "cube")
+    eventually("Cube's node port", lambda: web.answers(f"{world.cube_url}/livez"))  # kube-proxy comes after the pod
 
 
 async def _trials(kubeconfig: Path, url: str, people: list[str]) -> Mapping[str, list[float]]:
