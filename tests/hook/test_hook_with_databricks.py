@@ -24,7 +24,13 @@ pytestmark = drivers.only_with_our_version
 
 DOCUMENTED = Path(cubes.__file__).parent / "documented/databricks"
 SERVICE = "service_account"
+CLIENTS = ["an OAuth client in the environment", "an OAuth client in driver_factory"]
 REVOKED = {"status": "revoked", "reason": "Revoked", "fallback": "ServiceAccount"}
+
+WITH_CLIENT = """
+const documented = module.exports.driverFactory;
+module.exports.driverFactory = (context) => ({ ...documented(context), oauthClientId: 'of-the-service', oauthClientSecret: '%s' });
+"""
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +67,15 @@ def running(
 
     def start(configuration: str) -> AbstractContextManager[Cube]:
         folder = tmp_path_factory.mktemp("cube")
-        files = {"no configuration": [], "an OAuth client": ["cube.js"]}.get(configuration, [configuration])
-        project = drivers.project(folder / "project", DOCUMENTED, *files)
-        client = {
-            "CUBEJS_DB_DATABRICKS_OAUTH_CLIENT_ID": "of-the-service",
-            "CUBEJS_DB_DATABRICKS_OAUTH_CLIENT_SECRET": canaries.make(),
-        }
-        env = {"cube.py": cubes.PYTHON_ENVIRONMENT, "an OAuth client": client}.get(configuration, {})
+        files = {"no configuration": []} | {client: ["cube.js"] for client in CLIENTS}
+        project = drivers.project(folder / "project", DOCUMENTED, *files.get(configuration, [configuration]))
+        in_environment, in_factory = CLIENTS
+        secret = canaries.make()
+        client = {"CUBEJS_DB_DATABRICKS_OAUTH_CLIENT_ID": "of-the-service", "CUBEJS_DB_DATABRICKS_OAUTH_CLIENT_SECRET": secret}
+        env = {"cube.py": cubes.PYTHON_ENVIRONMENT, in_environment: client}.get(configuration, {})
+        if configuration == in_factory:
+            with (project / "cube.js").open("a") as file:
+                file.write(WITH_CLIENT % secret)
         redirect = {"localhost:443": service.port}  # the driver's connection test takes no port from the URL
         env = documented | service.environment(folder) | env
         return drivers.cube(project, resolver, folder, env, redirect, service.certificate.ca)
@@ -166,13 +174,14 @@ def test_a_statement_that_fails_is_no_refused_log_in(
     assert resolver.asked("invalidate", alice) == 0
 
 
+@pytest.mark.parametrize("configuration", CLIENTS)
 def test_an_oauth_client_that_would_stand_in_for_everybody_is_a_refusal_with_what_to_remove(
-    running: Started, service: Databricks, connect: Connect
+    running: Started, service: Databricks, connect: Connect, configuration: str
 ) -> None:
-    cube = running["an OAuth client"]
+    cube = running[configuration]
     alice = fresh("alice")
     connect(alice)
-    with pytest.raises(LoadError, match=r"TokenIgnored.*CUBEJS_DB_DATABRICKS_OAUTH_CLIENT_ID"):
+    with pytest.raises(LoadError, match=r"TokenIgnored.*Remove oauthClientId .*CUBEJS_DB_DATABRICKS_OAUTH_CLIENT_ID"):
         cube.whoami(alice)
     assert service.logged_in(alice) == 0
     said = [json.loads(line) for line in cube.said().splitlines() if '"TokenIgnored"' in line and '"cube-oauth"' in line]
