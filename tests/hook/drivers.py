@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-import pytest
-
 from tests.hook.resolver import FakeResolver, active
 from tests.parts import cube as cubes
 from tests.parts import services, web
@@ -111,6 +109,3 @@ def told(cube: Cube, username: str) -> str:
         answers += [web.request("POST", f"{root}/{path}", body=query.encode(), headers=headers) for path in WRITES]
     assert sum(answer.status == 200 for answer in answers) >= 5, [answer.status for answer in answers]
     return "\n".join(answer.text for answer in answers)
-
-
-only_with_our_version = pytest.mark.skipif("'CUBE_VERSION' in os.environ", reason="the drivers are those of one Cube")

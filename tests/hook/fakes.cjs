@@ -137,18 +137,19 @@ class PooledDriver {
   }
 
   // no async function, like the drivers of Presto and Trino
-  query(sql, values, milliseconds = 0) {
-    return this.#run(milliseconds).then((user) => [{ sql, user }]);
+  query(sql, values, until) {
+    return this.#run(until).then((user) => [{ sql, user }]);
   }
 
-  createTable() { return this.#run(0); }
+  createTable() { return this.#run(); }
 
-  async #run(milliseconds) {
+  async #run(until) {
     this.running += 1;
     try {
       const { user } = await this.#acquire();
       if (!this.warehouse.valid.has(this.config.password)) throw Object.assign(new Error('token is invalid'), { code: '28000' });
-      if (milliseconds) await new Promise((resolve) => { setTimeout(resolve, milliseconds); });
+      this.waits = Boolean(until);
+      await until;
       if (this.releasedWhileRunning) throw new Error('released under a running query');
       return user;
     } finally {

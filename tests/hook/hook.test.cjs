@@ -439,7 +439,7 @@ describe('the signs of a refused log-in', () => {
   const recorded = require('./refusals.json');
   const errorOf = ({ message, cause, ...more }) => Object.assign(new Error(message, cause && { cause: errorOf(cause) }), more);
 
-  for (const { type, what, error } of recorded.failures) it(`${type}: ${what}`, () => assert.ok(hook.isRefusal(errorOf(error), type)));
+  for (const { type, what, error } of recorded.failures) it(`${type}: ${what}`, () => assert.ok(hook.isCertainRefusal(errorOf(error), type)));
   for (const { type, what, error } of recorded['no refusals']) it(`is none, ${type}: ${what}`, () => assert.ok(!hook.isRefusal(errorOf(error), type)));
 
   it('are known for each driver by a failure of its own', () => {
@@ -450,6 +450,11 @@ describe('the signs of a refused log-in', () => {
   it('all count for a driver that says no type', () => {
     assert.ok(hook.isRefusal(Object.assign(new Error('x'), { code: '390303' })));
     assert.ok(!hook.isRefusal(new Error('x')));
+  });
+
+  it('may be words, which a statement may have too', () => {
+    const error = new Error('unauthorized to see this table');
+    assert.deepEqual([hook.isRefusal(error), hook.isCertainRefusal(error)], [true, false]);
   });
 });
 
@@ -522,11 +527,13 @@ describe('the service account', () => {
   it('lets what runs end on the driver it began with', async () => {
     start();
     await query();
-    const running = query(100);
-    await wait(20);
+    let end;
+    const running = query(new Promise((resolve) => { end = resolve; }));
+    while (!warehouse.drivers[0].waits) await wait(1);
     await rotate('second-service-token', { keep: true });
     assert.equal(await query(), 'service');
     assert.deepEqual(warehouse.drivers.map((d) => d.released), [false, false]);
+    end();
     assert.equal(await running, 'service');
     await wait(5);
     assert.deepEqual(warehouse.drivers.map((d) => [d.released, d.releasedWhileRunning]), [[true, false], [false, undefined]]);
@@ -537,7 +544,7 @@ describe('the service account', () => {
     const done = { over: false, queries: 0 };
     const work = async (username) => {
       while (!done.over) {
-        assert.equal((await (await driver(username)).query('select 1', [], 1))[0].user, 'service');
+        assert.equal((await (await driver(username)).query('select 1', [], wait(1)))[0].user, 'service');
         done.queries += 1;
       }
     };
@@ -682,6 +689,13 @@ describe('a live driver', () => {
   }
   const driver = async (username, dataSource) => core.driverFor(await contextOf(config, username ? { username } : {}), dataSource);
   const who = async (username, ...args) => (await (await driver(username)).query('select 1', [], ...args))[0].user;
+  /** A query of alice's that runs until the function is called which stands beside it. */
+  async function begun() {
+    let end;
+    const running = who('alice', new Promise((resolve) => { end = resolve; }));
+    while (!warehouse.drivers[0]?.waits) await wait(1);
+    return [running, end];
+  }
 
   it('is the person, or the service account', async () => {
     start();
@@ -707,13 +721,13 @@ describe('a live driver', () => {
     start();
     signIn('alice', 'a1');
     await who('alice');
-    const running = who('alice', 100);
-    await wait(20);
+    const [running, end] = await begun();
     signIn('alice', 'a2'); // the old token is still good
     resolver.changed('alice');
     await heard();
     assert.equal(await who('alice'), 'alice');
     assert.deepEqual(warehouse.drivers.map((d) => d.released), [false, false]);
+    end();
     assert.equal(await running, 'alice');
     await wait(5);
     assert.deepEqual(warehouse.drivers.map((d) => [d.released, d.releasedWhileRunning]), [[true, false], [false, undefined]]);
@@ -722,12 +736,12 @@ describe('a live driver', () => {
   it('keeps no connection of a sign-in that is over, though nobody asks for it any more', async () => {
     start();
     signIn('alice', 'a1');
-    const running = who('alice', 50);
-    await wait(20);
+    const [running, end] = await begun();
     resolver.sources.alice = { warehouse: missing({ status: 'revoked', reason: 'Suspended' }) };
     resolver.changed('alice');
     await heard();
     assert.equal(warehouse.drivers[0].released, false); // what runs ends first
+    end();
     assert.equal(await running, 'alice');
     await wait(5);
     assert.deepEqual([warehouse.drivers.length, warehouse.drivers[0].released, warehouse.drivers[0].releasedWhileRunning], [1, true, false]);
@@ -753,7 +767,7 @@ describe('a live driver', () => {
       while (rotations < 60) { rotations += 1; await rotate(users[rotations % 10], `${users[rotations % 10]}-${rotations}`); }
     })();
     await Promise.all(Array.from({ length: 50 }, async (_, i) => {
-      while (rotations < 60) { queries += 1; assert.equal(await who(users[i % 10], 2), users[i % 10]); }
+      while (rotations < 60) { queries += 1; assert.equal(await who(users[i % 10], wait(2)), users[i % 10]); }
     }));
     await rotating;
     assert.ok(queries > rotations, `${rotations} rotations, ${queries} queries`);
@@ -860,12 +874,11 @@ describe('a live driver', () => {
   it('lets a query end on an open connection when others are refused a log-in', async () => {
     start();
     signIn('alice', 'a1');
-    const mine = await driver('alice');
-    await who('alice');
-    const running = mine.query('select 1', [], 200);
-    await wait(20);
+    const [running, end] = await begun();
     warehouse.drivers[0].databasePoolError(Object.assign(new Error('authentication failed'), { code: '28P01' }));
-    assert.equal((await running)[0].user, 'alice');
+    await heard();
+    end();
+    assert.equal(await running, 'alice');
   });
 
   it('lets nobody wait for a pool that was refused', { timeout: 10_000 }, async () => {

@@ -20,8 +20,6 @@ from tests.parts.services import databricks
 from tests.parts.services import until as true
 from tests.parts.services.databricks import Databricks, Failure, Refusal
 
-pytestmark = drivers.only_with_our_version
-
 DOCUMENTED = Path(cubes.__file__).parent / "documented/databricks"
 SERVICE = "service_account"
 CLIENTS = ["an OAuth client in the environment", "an OAuth client in driver_factory"]

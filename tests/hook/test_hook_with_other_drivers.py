@@ -22,8 +22,6 @@ from tests.parts.services.bigquery import BigQuery
 from tests.parts.services.clickhouse import ClickHouse
 from tests.parts.services.dremio import Dremio
 
-pytestmark = drivers.only_with_our_version
-
 CONFIGURATION = Path(__file__).parent / "refusing/cube.js"
 STANDINS = {"bigquery": BigQuery, "clickhouse": ClickHouse, "dremio": Dremio}
 REFUSALS = {"bigquery": bigquery.EXPIRED, "clickhouse": clickhouse.REFUSED, "dremio": dremio.EXPIRED}

@@ -19,8 +19,6 @@ from tests.parts.services import Reply, snowflake
 from tests.parts.services import until as true
 from tests.parts.services.snowflake import Code, Snowflake
 
-pytestmark = drivers.only_with_our_version
-
 DOCUMENTED = Path(cubes.__file__).parent / "documented/snowflake"
 SERVICE = "service_account_user"
 REVOKED = {"status": "revoked", "reason": "Revoked", "fallback": "ServiceAccount"}

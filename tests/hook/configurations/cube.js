@@ -1,5 +1,5 @@
 // A configuration with everything of its own. It writes down what it was given, tokens as "a token".
-const redacted = (key, value) => (key === 'accessToken' ? 'a token' : value);
+const redacted = (key, value) => (key === 'accessToken' ? 'a token' : value === undefined ? 'a key without a value' : value);
 const note = (what, given) => console.log(`noted ${JSON.stringify({ what, given }, redacted)}`);
 
 module.exports = {

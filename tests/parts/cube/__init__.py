@@ -14,6 +14,7 @@ from joserfc import jwt
 from joserfc.jwk import OctKey
 
 from tests.parts import prepared, web
+from tests.parts.cube import versions
 from tests.parts.images import ImageContent
 from tests.parts.processes import Process, free_port
 
@@ -52,12 +53,7 @@ def prepare() -> Path:
 
     Of the version that CUBE_VERSION names ("1.6"), otherwise of the one in the lock file.
     """
-    version = os.environ.get("CUBE_VERSION")
-    if version:
-        sources = [HERE / "package.json", HERE / "versions.json"]
-        folder = prepared.folder(f"cube-{version}", sources, lambda target: _install(version, target))
-    else:
-        folder = prepared.folder("cube", [HERE / "package-lock.json"], lambda target: prepared.npm_ci(HERE, target))
+    folder = prepared.folder(versions.part("cube"), versions.sources(HERE), lambda target: versions.install(HERE, target))
     with prepared.locked(folder):
         packages = folder / "node_modules/@cubejs-backend"
         for native in (packages / "native", *packages.glob("*/node_modules/@cubejs-backend/native")):
@@ -65,21 +61,6 @@ def prepare() -> Path:
             standin = native / "index.node"
             shutil.copytree(HERE / "native", standin, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
     return folder
-
-
-def _install(version: str, target: Path) -> None:
-    """An older Cube: the same packages but for the versions in versions.json."""
-    versions = json.loads((HERE / "versions.json").read_text())
-    if version not in versions:
-        raise ValueError(f"CUBE_VERSION must be one of {', '.join(versions)}; it is {version}")
-    package = json.loads((HERE / "package.json").read_text())
-    package["dependencies"] |= versions[version]["dependencies"]
-    package["overrides"] = versions[version].get("overrides", {})
-    (target / "package.json").write_text(json.dumps(package))
-    shutil.copy(HERE / ".npmrc", target)
-    prepared.say(f"npm install of Cube {version}")
-    prepared.run(["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--legacy-peer-deps"], target)
-    prepared.slim(target / "node_modules")
 
 
 def python_project(folder: Path) -> Path:

@@ -41,6 +41,8 @@ class ClickHouse(Service):
         failure = refusal or self.failure(who, request.body.decode())
         if failure:
             return failure
-        names = columns(request.body.decode()) or ["1"]
+        statement = request.body.decode()
+        names = columns(statement) or ["1"]
         meta = [{"name": name, "type": "String"} for name in names]
-        return Reply(200, {"meta": meta, "data": [[who for _ in names]], "rows": 1, "statistics": {}})
+        row = [who for _ in names] if "FORMAT JSONCompact" in statement else dict.fromkeys(names, who)  # Cube 1.7, and before
+        return Reply(200, {"meta": meta, "data": [row], "rows": 1, "statistics": {}})

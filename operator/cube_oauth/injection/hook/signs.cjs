@@ -12,7 +12,7 @@ const SIGNS = { codes: [401], texts: [/authentication failed|\bunauthori[sz]ed\b
 /** @type {Signs} invalid_password and invalid_authorization_specification (PostgreSQL, appendix A) */
 const POSTGRES_SIGNS = { codes: ['28P01', '28000'] };
 /** @type {Signs} the client keeps the body of the 401 ("JWT expired 2267 milliseconds ago ...") and forgets the status; what fails in a statement has no such beginning */
-const TRINO_SIGNS = { texts: [/^execution error:.*\b(JWT|claim|credentials|authentication)\b/i] };
+const TRINO_SIGNS = { texts: [/^execution error:.*\b(JWT|claim|credentials|authentication)\b/i, /^Connection test failed: 401\b/] };
 /** @type {Record<string, Signs>} */
 const SIGNS_BY_TYPE = {
   postgres: POSTGRES_SIGNS,
@@ -22,7 +22,8 @@ const SIGNS_BY_TYPE = {
   // snowflake-sdk, lib/constants/gs_errors.js: wrong password; session invalid, gone; its master token or ID token ended; OAuth token invalid, expired; and a JWT (Snowflake's documentation)
   // and its 407002: what a driver hears of a session that ended, whatever ended it
   snowflake: { codes: ['390100', '390104', '390111', '390114', '390144', '390195', '390303', '390318'], ended: [407002] },
-  clickhouse: { codes: ['516', '194', '193'] }, // AUTHENTICATION_FAILED, REQUIRED_PASSWORD, WRONG_PASSWORD
+  // AUTHENTICATION_FAILED, REQUIRED_PASSWORD, WRONG_PASSWORD; the driver before 1.7 keeps no code
+  clickhouse: { codes: ['516', '194', '193'], texts: [/^(Query|Connection check) failed: Error: [^\n]+?: Authentication failed: password is incorrect/] },
   bigquery: { texts: [/invalid authentication credentials|\binvalid credentials\b/i] },
   // an ended OAuth token is a 403 there; "API error" is the driver's own connection test, which keeps the status text alone
   'databricks-jdbc': { texts: [/HTTP (response|error|request failed by) code: 40[13]/i, /^Databricks API error: (Unauthorized|Forbidden)$/] },

