@@ -217,18 +217,22 @@ class Installed:
     # ---- who asks its processes
 
     def resolve(self, namespace: str, username: str, **more: Any) -> dict[str, Any]:
-        """As the sidecar of a pod of this namespace."""
+        """A person's credentials, or those after a rejection."""
+        path = "/v1/invalidate" if more else "/v1/resolve"
+        return self.post(namespace, path, {"caller": {"username": username, "assertion": None}, **more})["credentials"]
+
+    def post(self, namespace: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """To the broker, as the sidecar of a pod of this namespace."""
         arguments = ("create", "token", "default", "-n", namespace, "--audience=broker.cubeoauth.dev")
         headers = {"Authorization": f"Bearer {self.cluster.kubectl(*arguments).strip()}", "Content-Type": "application/json"}
         context = ssl.create_default_context(cafile=str(self.folder / "tls/ca.crt"))
         context.check_hostname = False  # it is made for the Service's name
         connection = http.client.HTTPSConnection("127.0.0.1", self.ports["api"], context=context, timeout=30)
-        path = "/v1/invalidate" if more else "/v1/resolve"
-        connection.request("POST", path, json.dumps({"caller": {"username": username, "assertion": None}, **more}), headers)
+        connection.request("POST", path, json.dumps(body), headers)
         answer = connection.getresponse()
         content = json.loads(answer.read())
         assert answer.status == 200, content
-        return content["credentials"]
+        return content
 
     def person(self, username: str, *groups: str) -> "Person":
         return Person(self.ports["pages"], username, groups)

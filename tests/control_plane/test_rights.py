@@ -15,11 +15,11 @@ import pytest
 from cube_oauth.controller.certificates import Certificates
 from cube_oauth.kube.api import Api
 from tests.cluster import ControlPlane
-from tests.control_plane.harness import APPS, CREDENTIALS, SECRETS, Installation, KubeApi, eventually
+from tests.control_plane.harness import APPS, CREDENTIALS, SECRETS, SERVICE_SECRET, Installation, KubeApi, eventually
 from tests.control_plane.rights import PORTAL, PROCESSES, RELEASE, Installed, Permission
 from tests.control_plane.workloads import Workloads
 from tests.parts.certificates import self_made
-from tests.parts.provider import Provider, app_client
+from tests.parts.provider import Provider, app_client, service_client
 
 pytestmark = pytest.mark.control_plane
 
@@ -202,6 +202,17 @@ def service_accounts_are_copied_changed_and_removed(world):
     world.until(lambda: world.kube.get(target) is None)
 
 
+def a_service_accounts_token_is_refused(world):
+    world.team.client_secret("account", SERVICE_SECRET, consent="fetched")
+    own = {"clientID": "warehouse-account", "clientSecretRef": {"name": "account-client"}, "scopes": ["query"]}
+    world.team.app("fetched", serviceAccount={"clientCredentials": own, "env": {"TOKEN": "accessToken"}})
+    refused = {"variable": "TOKEN", "revision": 1}
+    world.until(lambda: world.installed.post(TENANT, "/v1/invalidate-account", refused)["expected"])
+    assert world.kube.get(f"{APPS.format(TENANT)}/fetched")["status"]["demand"] == {"rejectedRevision": 1}
+    world.kube.patch(f"{APPS.format(TENANT)}/fetched", {"spec": {"serviceAccount": None}})
+    world.until(lambda: world.kube.get(f"{SECRETS.format(TENANT)}/fetched-service-account") is None)
+
+
 def workloads_that_ask_are_restarted(world):
     """The brokers' Deployment is rolled out, and so is each that was restarted before the next: with the kubelet's word for it."""
     for kind in KINDS:
@@ -224,7 +235,12 @@ AS_INSTALLED = (
     pods_are_injected_and_refused,
     keys_are_rotated,
 )
-WITH_MORE = (administrators_make_apps, service_accounts_are_copied_changed_and_removed, workloads_that_ask_are_restarted)
+WITH_MORE = (
+    administrators_make_apps,
+    service_accounts_are_copied_changed_and_removed,
+    a_service_accounts_token_is_refused,
+    workloads_that_ask_are_restarted,
+)
 """Whatever brings a permission to the chart adds here what makes use of it."""
 
 
@@ -240,6 +256,7 @@ def world(cluster, tmp_path_factory):
     folder = tmp_path_factory.mktemp("rights")
     callbacks = [f"{PORTAL}/callback/{TENANT}/{app}" for app in ("trino", "lake", "sales")]
     clients = [app_client("cube", callbacks, client_secret="canary-client-secret-1")]
+    clients += [service_client("warehouse-account", SERVICE_SECRET)]
     users = {"alice": [], "bob": [], "carol": []}
     with Provider(
         clients=clients, users=users, certificate=self_made(folder / "provider-tls", "127.0.0.1"), folder=folder
@@ -322,7 +339,7 @@ def test_with_administrators_and_restarts_no_permission_is_left_unused(lived):
 
 
 def test_keys_and_certificates_from_outside_leave_no_right_to_them_and_named_client_secrets_none_to_others(narrowed):
-    others = ("sales-client", "local-client", "remote-client", "unnamed-client")
+    others = ("sales-client", "local-client", "remote-client", "unnamed-client", "fetched-client")
     assert narrowed.denied == {Permission("controller", TENANT, "", "secrets", "get", name) for name in others}
     assert narrowed.unused == set()
 
@@ -403,6 +420,28 @@ def test_the_portal_creates_secrets_of_the_one_type_in_the_one_namespace_and_doe
         assert installed.ask(process, "POST", path, secret("cubeoauth.dev/grant"))[0] in (403, 422)
     with pytest.raises(RuntimeError, match="only the portal may create"):  # not even an administrator hands in a grant
         world.kube.create(path, secret("cubeoauth.dev/grant"))
+
+
+def test_the_broker_writes_the_demand_of_an_oauthapp_and_nothing_else_of_its_status(lived, narrowed, everywhere, world):
+    world.installed.end()
+    world.installed.apply(**EVERYTHING)
+    path = f"{APPS.format(TENANT)}/fetched/status?dryRun=All"
+    known = world.kube.get(f"{APPS.format(TENANT)}/fetched")["status"]
+
+    def asked(**status):
+        code, answer = world.installed.ask("broker", "PATCH", path, {"status": status})
+        return code if code < 400 else (code, answer["message"].rpartition("denied request: ")[2])
+
+    only = (422, "the broker may write status.demand of an OAuthApp only")
+    world.until(lambda: asked(tokenURL="https://elsewhere.example.com/token") == only)
+    assert asked(demand={"rejectedRevision": 7}) == 200
+    assert asked(demand=None) == 200
+    for field, value in known.items():
+        if field != "demand":
+            assert asked(**{field: None}) == only, field
+            assert asked(demand={"rejectedRevision": 7}, **{field: value}) == 200, field
+    assert asked(subjectURL="https://elsewhere.example.com", demand={"rejectedRevision": 7}) == only
+    assert world.installed.ask("broker", "PATCH", path.replace("/status", ""), {"metadata": {"labels": {"a": "b"}}})[0] == 403
 
 
 def test_the_controller_restarts_who_asks_and_changes_nothing_else_in_anybodys_workload(lived, narrowed, everywhere, world):

@@ -10,18 +10,25 @@ import sys
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
 
+from cube_oauth.resources.accounts import AccountSecret
 from cube_oauth.resources.names import RESOLVER_AUDIENCE
 from tests.control_plane.brokers import Running
 from tests.control_plane.harness import ROOT, SECRETS, SERVICE_SECRET, eventually
+from tests.hook import drivers
 from tests.parts import cube as cubes
 from tests.parts import web
 from tests.parts.cube import Cube, LoadError
 from tests.parts.processes import free_port
+from tests.parts.services import digest
+from tests.parts.services.clickhouse import REFUSED, ClickHouse
 from tests.parts.warehouse import RefusedError, Warehouse
 
 pytestmark = [pytest.mark.control_plane, pytest.mark.timeout(900)]
@@ -50,9 +57,9 @@ def started(tmp_path):
 
 
 @pytest.fixture
-def account(installation, provider):
-    """An app whose service account lives for a moment."""
-    provider.control.lifetimes(clientCredentials=LIFETIME)
+def account(request, installation, provider):
+    """An app whose service account lives for a moment; or, beside a warehouse that can revoke it, for long."""
+    provider.control.lifetimes(clientCredentials=3600 if "clickhouse" in request.fixturenames else LIFETIME)
     installation.start()
     installation.client_secret("account", SERVICE_SECRET, consent="trino")
     own = {"clientID": "warehouse-account", "clientSecretRef": {"name": "account-client"}, "scopes": ["query"]}
@@ -126,3 +133,70 @@ def test_a_service_account_that_rotates_under_load_fails_no_query_and_restarts_n
         assert log.count("the service account rotated") >= len(seen) - 2
         assert not any(value in log for value in seen)
         assert not any(value in path.read_text() for value in seen for path in tmp_path.glob("*.log"))
+
+
+class Trusting(ClickHouse):
+    """Lets the service account in with whatever the provider gave it, but for tokens that were revoked."""
+
+    def shown(self, credential, kind, **about):
+        if digest(credential) not in self._refusals:
+            self.knows(credential, SERVICE)
+        return super().shown(credential, kind, **about)
+
+    def revoked(self):
+        """How often such a token was shown all the same."""
+        return self.logged_in(SERVICE, accepted=False)
+
+
+@pytest.fixture
+def clickhouse(account, sidecar, tmp_path):
+    """Cube and a warehouse that can revoke a token."""
+    project = drivers.project(tmp_path / "project", ROOT / "tests/control_plane")
+    (project / "cube.js").write_text(CONFIGURATION)
+    with Trusting(tmp_path / "clickhouse") as service:
+        env = {"CUBEJS_DB_TYPE": "clickhouse", "CLICKHOUSE_PORT": str(service.port), VARIABLE: account}
+        socket = SimpleNamespace(path=sidecar["CUBE_OAUTH_SOCKET"])
+        env["CUBE_OAUTH_SERVICE_ACCOUNT"] = VARIABLE
+        with drivers.cube(project, socket, tmp_path, env, {}, service.certificate.ca) as cube:
+            yield SimpleNamespace(service=service, cube=cube)
+
+
+CONFIGURATION = f"""
+const server = {{ type: 'clickhouse', protocol: 'https:', host: '127.0.0.1', port: Number(process.env.CLICKHOUSE_PORT) }};
+module.exports = {{ driverFactory: () => ({{ ...server, username: '{SERVICE}', password: process.env.{VARIABLE} }}) }};
+"""
+
+
+def age(installation):
+    """A minute passes since the token was fetched: of a quite young one the operator would fetch no other."""
+    [found] = installation.stored("account")
+    secret = AccountSecret.from_kubernetes(found)
+    record = secret.record.model_copy(update={"issued_at": secret.record.issued_at - timedelta(minutes=1)})
+    path = f"{SECRETS.format(installation.tokens)}/{secret.name}"
+    installation.kube.ask("PUT", path, replace(secret, record=record).to_kubernetes(installation.tokens))
+
+
+@drivers.only_with_our_version
+def test_a_token_that_the_warehouse_revokes_is_replaced_once_for_all_queries_and_soon_afterwards_not_again(
+    installation, provider, clickhouse
+):
+    service, cube = clickhouse.service, clickhouse.cube
+    first = token(installation)
+    assert cube.whoami(None) == SERVICE
+    age(installation)
+    provider.control.reset_stats()
+    service.refuses(first, REFUSED)
+    with ThreadPoolExecutor(WORKERS) as pool:
+        assert list(pool.map(lambda _: cube.whoami(None), range(4 * WORKERS))) == [SERVICE] * 4 * WORKERS
+    second = token(installation)
+    assert second != first
+    assert provider.control.stats()["issued"]["client_credentials"] == 1
+    seen = service.revoked()
+    service.refuses(second, REFUSED)
+    for _ in range(5):
+        with pytest.raises(LoadError):
+            cube.whoami(None)
+    assert provider.control.stats()["issued"]["client_credentials"] == 1
+    assert service.revoked() - seen <= 5, "and the warehouse is not logged in to again and again"
+    said = cube.said()
+    assert not any(value in said for value in (first, second))

@@ -16,6 +16,7 @@ class FakeResolver {
     this.counts = [];
     this.connections = new Set();
     this.onInvalidate = () => {};
+    this.onInvalidateAccount = () => {};
     this.holds = null; // whose answers wait for `hold`
     this.hold = null;
   }
@@ -43,6 +44,10 @@ class FakeResolver {
     this.requests.push({ method, params });
     const username = params.caller?.username ?? '';
     if (method === 'invalidate') await this.onInvalidate(params);
+    if (method === 'invalidateAccount') {
+      await this.onInvalidateAccount(params);
+      return connection.write(`${JSON.stringify({ jsonrpc: '2.0', id, result: {} })}\n`);
+    }
     const credentials = structuredClone(this.sources[username] ?? { warehouse: { status: 'missing', reason: 'NotConnected', fallback: 'ServiceAccount' } });
     if (username === this.holds) await this.hold;
     const answer = credentials.error ? { error: credentials.error } : { result: { ...(username && { username }), credentials, ...(this.stale && { stale: true }) } };
@@ -55,13 +60,14 @@ class FakeResolver {
   }
 
   /** `env`, as the resolver sends it: now, and to whoever connects later. */
-  environment(values) {
+  environment(values, revisions = {}) {
     this.values = values;
+    this.revisions = revisions;
     for (const connection of this.connections) this.#sendEnvironment(connection);
   }
 
   #sendEnvironment(connection) {
-    connection.write(`${JSON.stringify({ jsonrpc: '2.0', method: 'env', params: { values: this.values } })}\n`);
+    connection.write(`${JSON.stringify({ jsonrpc: '2.0', method: 'env', params: { values: this.values, revisions: this.revisions } })}\n`);
   }
 
   asked(method = 'resolve') {

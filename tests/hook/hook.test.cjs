@@ -617,6 +617,61 @@ describe('the service account', () => {
     assert.deepEqual(warehouse.drivers.at(-1).config, { password: 'second-service-token', extra: [{ header: 'Bearer second-service-token' }], user: 'cube' });
   });
 
+  it('is fetched anew once when the warehouse refuses it before its end, and reads are asked again', { timeout: 10_000 }, async () => {
+    start();
+    resolver.environment({ SA_TOKEN: FIRST }, { SA_TOKEN: 7 });
+    await heard();
+    assert.equal(await query(), 'service');
+    warehouse.valid.clear();
+    warehouse.valid.set('second-service-token', 'service');
+    resolver.onInvalidateAccount = async () => { await wait(20); resolver.environment({ SA_TOKEN: 'second-service-token' }, { SA_TOKEN: 8 }); };
+    const queries = [undefined, undefined, 'carol'].map(async (username) => (await (await driver(username)).query('select 1'))[0].user);
+    assert.deepEqual(await Promise.all(queries), ['service', 'service', 'service']);
+    const asked = resolver.requests.filter(({ method }) => method === 'invalidateAccount').map(({ params }) => params);
+    assert.deepEqual(asked, [{ variable: 'SA_TOKEN', revision: 7 }]);
+  });
+
+  it('is not logged in with again and again while no other token comes', { timeout: 10_000 }, async () => {
+    start();
+    resolver.environment({ SA_TOKEN: FIRST }, { SA_TOKEN: 7 });
+    await heard();
+    await query();
+    warehouse.valid.clear();
+    for (let i = 0; i < 20; i++) await assert.rejects(query(), /token is invalid|authentication failed/);
+    assert.equal(resolver.asked('invalidateAccount'), 1);
+    assert.equal(warehouse.refused, 0, 'the refused connection was the last attempt');
+  });
+
+  it('is reported to nobody where the operator cannot fetch another one', async () => {
+    start();
+    await query();
+    resolver.environment({ SA_TOKEN: FIRST });
+    warehouse.valid.clear();
+    await heard();
+    await assert.rejects(query(), /token is invalid|authentication failed/);
+    assert.equal(resolver.asked('invalidateAccount'), 0);
+  });
+
+  it('exchanges the drivers of the data sources that it is for, and of no other', async () => {
+    Object.assign(env, { CUBEJS_DS_A_DB_PASS: 'first-password-of-a', CUBEJS_DS_B_DB_PASS: 'first-password-of-b', CUBEJS_DB_PASS: 'first-password' });
+    // what is another data source's by its name, and is written into the configuration all the same
+    const written = ({ dataSource }) => ({ type: 'fake', dataSource, password: FIRST, ...(dataSource === 'c' && { other: env.CUBEJS_DS_B_DB_PASS }) });
+    start({ driverFactory: written }, ['CUBEJS_DS_A_DB_PASS', 'CUBEJS_DS_B_DB_PASS', 'CUBEJS_DB_PASS']);
+    const context = await contextOf(config, {});
+    const drivers = {};
+    for (const name of ['default', 'a', 'b', 'c']) drivers[name] = await core.driverFor(context, name);
+    const exchangedBy = async (changed) => {
+      const before = warehouse.drivers.length;
+      resolver.environment({ ...resolver.values, ...changed });
+      await heard();
+      for (const one of Object.values(drivers)) await one.query('select 1');
+      return warehouse.drivers.slice(before).map((each) => each.config.dataSource);
+    };
+    assert.deepEqual(await exchangedBy({ CUBEJS_DS_A_DB_PASS: 'second-password-of-a' }), ['a']);
+    assert.deepEqual(await exchangedBy({ CUBEJS_DS_B_DB_PASS: 'second-password-of-b' }), ['b', 'c']);
+    assert.deepEqual(await exchangedBy({ CUBEJS_DB_PASS: 'second-password' }), ['default', 'a', 'b', 'c']);
+  });
+
   it("is tested by Cube's probes each time, unlike a person's driver", async () => {
     start();
     const mine = await driver();

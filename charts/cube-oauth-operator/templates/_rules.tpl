@@ -36,7 +36,7 @@
   resources: [oauthapps, usercredentials]
   verbs: [list, watch]
 - apiGroups: [cubeoauth.dev]
-  resources: [usercredentials/status]
+  resources: [usercredentials/status{{ if .Values.serviceAccounts.enabled }}, oauthapps/status{{ end }}]  # of these a policy says what
   verbs: [patch]
 # what became of a pod is told to its Deployment
 - apiGroups: [apps]

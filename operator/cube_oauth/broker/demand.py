@@ -1,4 +1,4 @@
-"""What the broker tells the controller: which credentials are used, and which token the warehouse refused."""
+"""What the broker tells the controller: which credentials are used, and which tokens warehouses refused."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from collections import OrderedDict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from cube_oauth.kube.api import USER_CREDENTIALS, Api, KubeError
+from cube_oauth.kube.api import OAUTH_APPS, USER_CREDENTIALS, Api, KubeError, Resource
 from cube_oauth.resources.meta import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cube_oauth.resources.meta import ObjectMeta
+    from cube_oauth.resources.oauthapp import OAuthApp
     from cube_oauth.resources.usercredential import UserCredential
 
 log = logging.getLogger(__name__)
@@ -54,7 +56,7 @@ class Demand:
         if noted and now - noted < NEED_INTERVAL:
             return
         self._note(credential.metadata.uid, now)
-        await self._write(credential, {"lastUsedAt": rfc3339(now)})
+        await self._write(USER_CREDENTIALS, credential.metadata, {"lastUsedAt": rfc3339(now)})
 
     def _note(self, uid: str, now: datetime) -> None:
         self._noted[uid] = now
@@ -66,19 +68,25 @@ class Demand:
         """Ask for a forced refresh of this revision; once."""
         demand = credential.status.demand
         if demand is None or demand.rejected_revision != revision:
-            await self._write(credential, {"rejectedRevision": revision})
+            await self._write(USER_CREDENTIALS, credential.metadata, {"rejectedRevision": revision})
+
+    async def account_rejected(self, app: OAuthApp, revision: int) -> None:
+        """Ask for another token of the app's service account than this revision; once."""
+        demand = app.status.demand
+        if demand is None or demand.rejected_revision != revision:
+            await self._write(OAUTH_APPS, app.metadata, {"rejectedRevision": revision})
 
     async def run(self) -> None:
         """Write what waits, until cancelled."""
         while True:
             credential = await self._queue.get()
-            await self._write(credential, {"lastUsedAt": rfc3339(self._clock())})
+            await self._write(USER_CREDENTIALS, credential.metadata, {"lastUsedAt": rfc3339(self._clock())})
 
-    async def _write(self, credential: UserCredential, demand: dict[str, Any]) -> None:
+    async def _write(self, resource: Resource, meta: ObjectMeta, demand: dict[str, Any]) -> None:
         """With the UID, so that one that was created anew under the same name is not meant."""
-        meta = credential.metadata
         body = {"metadata": {"uid": meta.uid}, "status": {"demand": demand}}
         try:
-            await self._api.merge(USER_CREDENTIALS, meta.name, body, meta.namespace, "status")
+            await self._api.merge(resource, meta.name, body, meta.namespace, "status")
         except KubeError as error:
-            log.warning("demand not written", extra={"credential": f"{meta.namespace}/{meta.name}", "error": str(error)})
+            where = {"resource": resource.plural, "object": f"{meta.namespace}/{meta.name}"}
+            log.warning("demand not written", extra={**where, "error": str(error)})

@@ -1,17 +1,46 @@
-"""What a service account fills in Cube's environment. Pure."""
+"""What service accounts fill in Cube's environment. Pure."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from cube_oauth.resources.accounts import AccountSecret, values_from_text
 from cube_oauth.resources.keyring import SealError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from cube_oauth.resources.keyring import Keyring
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The variables, by name."""
+
+    values: dict[str, str | None] = field(default_factory=dict)
+    """None: withdrawn."""
+    revisions: dict[str, int] = field(default_factory=dict)
+    """Of which token each is, of those that can be fetched anew when the warehouse refuses them."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As the protocol has it."""
+        return {"values": self.values, **({"revisions": self.revisions} if self.revisions else {})}
+
+
+def filled(accounts: Iterable[AccountSecret], ring: Keyring) -> Environment:
+    """What these fill together; of two that fill one variable the first counts."""
+    found = Environment()
+    for account in accounts:
+        for name, value in variables(account, ring).items():
+            if name not in found.values:
+                found.values[name] = value
+                if account.record.asked is not None:
+                    found.revisions[name] = account.record.revision
+    return found
 
 
 def unopened(account: AccountSecret, ring: Keyring) -> bool:

@@ -71,6 +71,24 @@ class Rejection:
         return cls(data_source, revision)
 
 
+@dataclass(frozen=True)
+class AccountRejection:
+    """A service account's token that the warehouse refused, by a variable that it fills."""
+
+    variable: str
+    revision: int
+    apps: frozenset[str] | None
+
+    @classmethod
+    def read(cls, body: Any) -> Self:
+        """From the request's JSON. Raises Refusal."""
+        found = body if isinstance(body, dict) else {}
+        variable, revision = found.get("variable"), found.get("revision")
+        if not isinstance(variable, str) or not isinstance(revision, int):
+            raise bad_request("variable must be a string and revision a whole number")
+        return cls(variable, revision, apps_of(found.get("apps")))
+
+
 def _optional(caller: dict[str, Any], name: str) -> str | None:
     value = caller.get(name)
     if not isinstance(value, str | None):

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cube_oauth.broker.answer import Entry, behind, entries
-from cube_oauth.broker.environment import unopened, variables
-from cube_oauth.broker.questions import Question, Refusal, Rejection
+from cube_oauth.broker.environment import Environment, filled, unopened
+from cube_oauth.broker.questions import AccountRejection, Question, Refusal, Rejection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,19 +79,27 @@ class Service:
             await self._forced_refresh(entry.found.credential, rejection.revision)
         return await self.resolve(workload, question)
 
-    def environment(self, workload: Workload, apps: frozenset[str] | None) -> dict[str, str | None]:
-        """The variables that service accounts fill in this pod: value by name, or None for one that was withdrawn.
+    def environment(self, workload: Workload, apps: frozenset[str] | None) -> Environment:
+        """The variables that service accounts fill in this pod.
 
         What is not known here (yet) is not in it: it stays as it is in the pod.
         """
-        accounts = self._world.accounts(workload, apps)
+        accounts = [account for _, account in self._world.accounts(workload, apps)]
         if any(unopened(account, self._access.ring) for account in accounts):
             self._access.look()
-        found: dict[str, str | None] = {}
-        for account in accounts:
-            for name, value in variables(account, self._access.ring).items():
-                found.setdefault(name, value)
-        return found
+        return filled(accounts, self._access.ring)
+
+    async def invalidate_account(self, workload: Workload, rejection: AccountRejection) -> dict[str, Any]:
+        """Ask for another token than the one that the warehouse refused; whether there is one to be waited for."""
+        self.check(workload)
+        accounts = self._world.accounts(workload, rejection.apps)
+        found = next(((app, one.record) for app, one in accounts if rejection.variable in one.record.variables), None)
+        if found is None or found[1].asked is None:
+            return {"expected": False}
+        app, record = found
+        if record.revision == rejection.revision:
+            await self._demand.account_rejected(app, record.revision)
+        return {"expected": True}
 
     def _decided(self, workload: Workload, question: Question) -> dict[str, Entry]:
         self.check(workload)

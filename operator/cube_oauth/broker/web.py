@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from cube_oauth.broker.changes import ENVIRONMENT
-from cube_oauth.broker.questions import Question, Refusal, Rejection, apps_of, bad_request
+from cube_oauth.broker.environment import Environment
+from cube_oauth.broker.questions import AccountRejection, Question, Refusal, Rejection, apps_of, bad_request
 from cube_oauth.kube.api import KubeError
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Api:
         app = web.Application(client_max_size=MAX_BODY)
         app.router.add_post("/v1/resolve", self._guarded("resolve", self._resolve))
         app.router.add_post("/v1/invalidate", self._guarded("invalidate", self._invalidate))
+        app.router.add_post("/v1/invalidate-account", self._guarded("invalidate-account", self._invalidate_account))
         app.router.add_get("/v1/changes", self._guarded("changes", self._follow))
         runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEEP_ALIVE_SECONDS, shutdown_timeout=SHUTDOWN_SECONDS)
         await runner.setup()
@@ -83,6 +85,11 @@ class Api:
         body = await _body(request)
         return web.json_response(await self._service.invalidate(workload, Question.read(body), Rejection.read(body)))
 
+    async def _invalidate_account(self, request: web.Request) -> web.Response:
+        workload = await self._workload(request)
+        rejection = AccountRejection.read(await _body(request))
+        return web.json_response(await self._service.invalidate_account(workload, rejection))
+
     async def _follow(self, request: web.Request) -> web.StreamResponse:
         workload = await self._workload(request)
         self._service.check(workload)
@@ -101,13 +108,13 @@ class Api:
 
     async def _lines(self, stream: Stream, workload: Workload, apps: frozenset[str] | None) -> AsyncIterator[Message]:
         """What waits in a stream; service accounts as they are now, if that is not what was sent before."""
-        sent: dict[str, str | None] = {}
+        sent = Environment()
         async for message in stream.messages():
             if message is not ENVIRONMENT:
                 yield message
-            elif (values := self._service.environment(workload, apps)) != sent:
-                sent = values
-                yield {**message, "values": values}
+            elif (now := self._service.environment(workload, apps)) != sent:
+                sent = now
+                yield {**message, **now.to_json()}
 
     async def _workload(self, request: web.Request) -> Workload:
         header = request.headers.get("Authorization", "")

@@ -94,11 +94,13 @@ class World:
         """What there is for this person in the pod's namespace, and of apps that the pod may resolve."""
         return [self._found(app, question.username) for app in self._resolvable(workload, question.apps)]
 
-    def accounts(self, workload: Workload, apps: frozenset[str] | None) -> list[AccountSecret]:
+    def accounts(self, workload: Workload, apps: frozenset[str] | None) -> list[tuple[OAuthApp, AccountSecret]]:
         """The service accounts of the apps that the pod may resolve."""
-        names = [account_secret_name(app.metadata.uid) for app in self._resolvable(workload, apps)]
-        found = [self._accounts.get((self._installation.token_namespace, name)) for name in names]
-        return [account for account in found if account]
+        found = [(app, self._account(app)) for app in self._resolvable(workload, apps)]
+        return [(app, account) for app, account in found if account]
+
+    def _account(self, app: OAuthApp) -> AccountSecret | None:
+        return self._accounts.get((self._installation.token_namespace, account_secret_name(app.metadata.uid)))
 
     def tell_of_accounts(self) -> None:
         """Tell of all of them: a key came or went."""

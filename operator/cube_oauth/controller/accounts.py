@@ -161,11 +161,10 @@ class Accounts:
     # ---- fetched
 
     async def _fetch(self, app: OAuthApp, own: AccountClient) -> datetime | None:
-        percent = app.spec.refresh.percent_of_lifetime
         target, client = await self._target(app), await self._client(app, own)
         wanted = _asked(client, own)
         values = self._opened(self._stored(app))
-        at = accounts.due(self._stored(app), wanted, percent, opens=values is not None)
+        at = accounts.due(app, self._stored(app), wanted, opens=values is not None)
         again = None
         if at is None or at <= self._clock.now():
             again = await self._ask(app, own, client, wanted)
@@ -177,7 +176,7 @@ class Accounts:
         if again is not None:
             return self._delayed(app, again)
         self._fetched(app)
-        at = accounts.due(self._stored(app), wanted, percent, opens=True)
+        at = accounts.due(app, self._stored(app), wanted, opens=True)
         again = min(self._clock.now() + LOOK_AGAIN, at or self._clock.now())
         return await self._roll(app, target_secret_name(app.metadata.name), again)
 

@@ -377,7 +377,7 @@ class Apps:
         problem = finding.problem or (refusal.problem if refusal else None)
         wanted = self._status(app, finding, problem)
         written = wanted.to_json()
-        if written == app.status.to_json():
+        if written == app.status.model_copy(update={"demand": None}).to_json():  # the broker's
             return
         answer = await status.write(self._api, OAUTH_APPS, "OAuthApp", app.metadata, written)
         self._inventory.take_app(OAuthApp.model_validate(answer))

@@ -33,6 +33,9 @@ RETRY_PERCENT = 5
 SHORTEST_PAUSE, LONGEST_PAUSE = timedelta(seconds=1), timedelta(minutes=5)
 """A provider in trouble is asked again within so much of the last token's lifetime: one that is back soon gives the next."""
 
+YOUNGEST_REJECTED = timedelta(seconds=30)
+"""A token that the warehouse refuses is replaced no sooner after it was fetched: the next would hardly fare better."""
+
 SOURCE_NOT_FOUND = Problem(
     "SourceNotFound",
     "There is no Secret {secret}, which spec.serviceAccount.secretRef names: create it, or correct the name. Until then the "
@@ -147,11 +150,17 @@ def fetch_at(record: AccountRecord, percent: int) -> datetime:
     return share(record.issued_at, ends, min(percent, LATEST_PERCENT), record.app.uid, record.revision)
 
 
-def due(stored: AccountSecret | None, wanted: str, percent: int, *, opens: bool) -> datetime | None:
+def due(app: OAuthApp, stored: AccountSecret | None, wanted: str, *, opens: bool) -> datetime | None:
     """When a token must be fetched; None: now, because there is none that serves. ``opens``: its key is there."""
     if stored is None or stored.values is None or not opens or stored.record.asked != wanted:
         return None
-    return fetch_at(stored.record, percent)
+    usual = fetch_at(stored.record, app.spec.refresh.percent_of_lifetime)
+    return min(usual, stored.record.issued_at + YOUNGEST_REJECTED) if rejected(app, stored) else usual
+
+
+def rejected(app: OAuthApp, stored: AccountSecret) -> bool:
+    """Whether a warehouse refused the token that there is: of each revision this is told once."""
+    return app.status.demand is not None and app.status.demand.rejected_revision == stored.record.revision
 
 
 def longest_pause(stored: AccountSecret | None) -> timedelta:

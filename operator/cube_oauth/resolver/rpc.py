@@ -48,12 +48,12 @@ class Server:
         """Listen until the context ends, then close every connection."""
         server = await asyncio.start_unix_server(self._serve, sock=files.listen(path), limit=MAX_LINE)
         self._resolver.listeners.add(self._changed)
-        self._resolver.environment_listeners.add(self._environment_changed)
+        self._resolver.environment.listeners.add(self._environment_changed)
         try:
             yield
         finally:
             self._resolver.listeners.discard(self._changed)
-            self._resolver.environment_listeners.discard(self._environment_changed)
+            self._resolver.environment.listeners.discard(self._environment_changed)
             server.close()
             for connection in tuple(self._connections):
                 connection.close()
@@ -68,7 +68,7 @@ class Server:
         connection = Connection(reader, writer, self._resolver, self._metrics)
         self._connections.add(connection)
         self._metrics.gauge("hooks", len(self._connections))
-        if self._resolver.environment:
+        if self._resolver.environment.now.values:
             connection.write(self._environment())
         try:
             await connection.serve()
@@ -78,7 +78,7 @@ class Server:
             connection.close()
 
     def _environment(self) -> bytes:
-        return _line({"jsonrpc": "2.0", "method": "env", "params": {"values": self._resolver.environment}})
+        return _line({"jsonrpc": "2.0", "method": "env", "params": self._resolver.environment.now.to_json()})
 
     def _environment_changed(self) -> None:
         for connection in tuple(self._connections):
@@ -152,9 +152,11 @@ class Connection:
             answer = self._resolver.resolve(caller)
         elif method == "invalidate":
             caller = Caller.read(params)
-            answer = self._resolver.invalidate(caller, *_refused_token(params))
+            answer = self._resolver.invalidate(caller, *_refused_token(params, "dataSource"))
+        elif method == "invalidateAccount":
+            answer = self._resolver.invalidate_account(*_refused_token(params, "variable"))
         else:
-            raise MethodNotFoundError("there are the methods resolve and invalidate")
+            raise MethodNotFoundError("there are the methods resolve, invalidate and invalidateAccount")
         task = asyncio.create_task(self._answer_later(request_id, method, params, answer))
         self._pending.add(task)
         task.add_done_callback(self._pending.discard)
@@ -221,11 +223,13 @@ def _counts(notification: dict[str, Any]) -> list[tuple[str, str, int]]:
     return found
 
 
-def _refused_token(params: dict[str, Any]) -> tuple[str, int]:
-    data_source, revision = params.get("dataSource"), params.get("revision")
-    if not isinstance(data_source, str) or not isinstance(revision, int):
-        raise BadParametersError("params.dataSource must be a string and params.revision a whole number")
-    return data_source, revision
+def _refused_token(params: Any, key: str) -> tuple[str, int]:
+    """Which token: ``key`` says what it is for."""
+    given = params if isinstance(params, dict) else {}
+    name, revision = given.get(key), given.get("revision")
+    if not isinstance(name, str) or not isinstance(revision, int):
+        raise BadParametersError(f"params.{key} must be a string and params.revision a whole number")
+    return name, revision
 
 
 def _line(message: dict[str, Any]) -> bytes:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cube_oauth.resolver.answers import Answer, Caller, Key, Memory
+from cube_oauth.resolver.environment import Followed
 from cube_oauth.resolver.errors import BrokerUnreachableError, ForbiddenError
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+REPLACED_SECONDS = 10.0
+"""How long a query waits for another token of the service account; the hook's own patience is 11 s."""
 ATTEMPTS = 3
 """How often one answer is fetched when the person changes while it is on its way."""
 
@@ -30,6 +34,9 @@ class Broker(Protocol):
 
     async def invalidate(self, caller: Caller, data_source: str, revision: int) -> bytes:
         """The same, after a forced refresh."""
+
+    async def invalidate_account(self, variable: str, revision: int) -> bool:
+        """Whether another token of the service account is to be expected."""
 
 
 @dataclass
@@ -51,9 +58,7 @@ class Resolver:
 
     def __init__(self, broker: Broker, outage_seconds: float, metrics: Metrics, clock: Callable[[], float] = time.time) -> None:
         self.listeners: set[Callable[[str | None], Any]] = set()
-        self.environment: dict[str, str | None] = {}
-        """What service accounts fill in Cube's environment, by variable; None: withdrawn. It stays while the broker is away."""
-        self.environment_listeners: set[Callable[[], Any]] = set()
+        self.environment = Followed()
         self._broker = broker
         self._outage_seconds = outage_seconds
         self._metrics = metrics
@@ -90,6 +95,17 @@ class Resolver:
         """The same after the warehouse refused ``revision``."""
         key = ("invalidate", *caller.key, data_source, revision)
         return await self._joined(key, caller, lambda: self._broker.invalidate(caller, data_source, revision))
+
+    async def invalidate_account(self, variable: str, revision: int) -> bytes:
+        """Have a service account's token replaced that the warehouse refused. Raises BrokerUnreachableError, ForbiddenError.
+
+        The answer says nothing: before it, listeners were told of the newer token, if one came in time.
+        """
+        if await self._broker.invalidate_account(variable, revision):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(REPLACED_SECONDS):
+                    await self.environment.until_another(variable, revision)
+        return b"{}"
 
     async def _joined(self, key: tuple[Any, ...], caller: Caller, ask: Callable[[], Any]) -> bytes:
         """Single flight: whoever asks the same meanwhile waits for the same answer; one who leaves does not end it."""
@@ -177,13 +193,6 @@ class Resolver:
         self._outdated(username)
         self._metrics.gauge("people", len(self._memory))
         self._tell(username)
-
-    def environment_changed(self, values: dict[str, str | None]) -> None:
-        """A service account has another value, or none any more; hooks are told if it is news."""
-        if values != self.environment:
-            self.environment = values
-            for listener in tuple(self.environment_listeners):
-                listener()
 
     def _outdated(self, username: str | None) -> None:
         """Answers on their way may be from before."""

@@ -7,6 +7,7 @@ import logging
 import random
 from typing import TYPE_CHECKING, Any
 
+from cube_oauth.resolver.environment import Environment
 from cube_oauth.resolver.errors import ForbiddenError, RpcError
 
 if TYPE_CHECKING:
@@ -48,4 +49,10 @@ def _take(line: dict[str, Any], upstream: Upstream, resolver: Resolver) -> None:
     elif kind == "changed":
         resolver.changed(line.get("username"))
     elif kind == "env" and isinstance(line.get("values"), dict):
-        resolver.environment_changed(line["values"])
+        resolver.environment.take(Environment(line["values"], _revisions(line.get("revisions"))))
+
+
+def _revisions(given: Any) -> dict[str, int]:
+    """An older broker says none."""
+    known = given if isinstance(given, dict) else {}
+    return {name: revision for name, revision in known.items() if isinstance(revision, int)}

@@ -82,6 +82,11 @@ class Upstream:
         body = {"caller": caller.to_json(), "dataSource": data_source, "revision": revision}
         return await self._post("/v1/invalidate", body, INVALIDATE_SECONDS)
 
+    async def invalidate_account(self, variable: str, revision: int) -> bool:
+        """Tell that the warehouse refused a service account's token; whether another one is to be expected."""
+        answer = _object(await self._post("/v1/invalidate-account", {"variable": variable, "revision": revision}, RESOLVE_SECONDS))
+        return bool(answer.get("expected"))
+
     async def changes(self) -> AsyncIterator[dict[str, Any]]:
         """The lines of one stream, until it ends. Raises BrokerUnreachableError, also when it fell silent."""
         await self._opened.wait()
@@ -133,7 +138,7 @@ class Upstream:
             return {"Authorization": f"Bearer {file.read().strip()}"}
 
 
-def _object(line: str) -> dict[str, Any]:
+def _object(line: str | bytes) -> dict[str, Any]:
     parsed = json.loads(line)
     if not isinstance(parsed, dict):
         raise ValueError("a line of the stream is no object")  # noqa: TRY004 - unreadable, like a line that is no JSON

@@ -442,6 +442,15 @@ class CredentialCounts(Model):
     revoked: Annotated[int, Field(description="Suspended, or revoked at the provider.")] = 0
 
 
+class AccountDemand(Model):
+    """What the broker heard of the service account; the only part of an OAuthApp's status that it writes."""
+
+    rejected_revision: Annotated[
+        int | None,
+        Field(description="The revision of its token that a warehouse refused before its time; another one is fetched once."),
+    ] = None
+
+
 class OAuthAppStatus(Model):
     """What the controller found out."""
 
@@ -468,6 +477,7 @@ class OAuthAppStatus(Model):
         str | None, Field(description="The Secret beside Cube that holds the service account, for those who read it by envFrom.")
     ] = None
     credentials: Annotated[CredentialCounts | None, Field(description="Counts by state.")] = None
+    demand: Annotated[AccountDemand | None, Field(description="What the broker heard of the service account.")] = None
     conditions: Annotated[tuple[Condition, ...], Field(description="Ready says whether people can connect.")] = ()
 
 

@@ -9,7 +9,9 @@ import pytest
 from cube_oauth.broker import demand
 from cube_oauth.broker.demand import USE_INTERVAL, Demand
 from cube_oauth.kube.api import KubeError
+from cube_oauth.resources.oauthapp import OAuthAppStatus
 from cube_oauth.resources.usercredential import UserCredential
+from tests.unit.lifecycle.samples import app
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -87,6 +89,15 @@ async def test_a_rejection_is_written_once_a_revision(it):
     await it.demand.rejected(credential(rejectedRevision=3), 3)
     await it.demand.rejected(credential(rejectedRevision=3), 4)
     assert await it.written() == [{"rejectedRevision": 4}]
+
+
+async def test_a_rejected_service_account_is_written_to_its_app_once_a_revision(it):
+    for known, revision in ((None, 3), ({"rejectedRevision": 3}, 3), ({"rejectedRevision": 3}, 4)):
+        told = app().model_copy(update={"status": OAuthAppStatus.model_validate({"demand": known})})
+        await it.demand.account_rejected(told, revision)
+    assert await it.written() == [{"rejectedRevision": 3}, {"rejectedRevision": 4}]
+    namespace, name, subresource, body = it.api.written[0]
+    assert (namespace, name, subresource, body["metadata"]) == ("team", "trino", "status", {"uid": "uid-app"})
 
 
 async def test_a_use_that_a_query_waits_for_is_written_at_once_by_the_first_who_waits(it):

@@ -17,7 +17,7 @@ from cube_oauth.lifecycle.accounts import Source
 from cube_oauth.providers import Endpoints, Kind, ProviderError, TokenAnswer
 from cube_oauth.resources.accounts import AccountSecret, values_from_text
 from cube_oauth.resources.keyring import Keyring, SealingKey
-from cube_oauth.resources.oauthapp import ClientAuthentication
+from cube_oauth.resources.oauthapp import AccountDemand, ClientAuthentication
 from tests.unit.controller.clocks import StoppedClock
 from tests.unit.controller.fakes import FakeApi
 from tests.unit.lifecycle.samples import TOKEN_URL, app
@@ -137,6 +137,12 @@ class Bench:
 
     async def look(self):
         return await self.accounts.reconcile(KEY)
+
+    def reject(self, revision):
+        """What the broker writes."""
+        known = self.inventory.apps[KEY]
+        status = known.status.model_copy(update={"demand": AccountDemand(rejected_revision=revision)})
+        self.inventory.apps[KEY] = known.model_copy(update={"status": status})
 
     def stored(self):
         found = self.api.objects.get(STORED)

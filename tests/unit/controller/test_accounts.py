@@ -126,6 +126,42 @@ async def test_bad_weather_is_no_news_until_the_token_has_ended_and_then_passes(
     assert fetched.published() == fetched.target()
 
 
+async def test_a_token_that_the_warehouse_refused_is_fetched_anew_once_and_nothing_is_said(fetched):
+    await fetched.clock.turn(minutes=5)
+    said = fetched.said()
+    fetched.reject(1)
+    for _ in range(3):
+        await fetched.look()
+    fetched.restart()
+    await fetched.look()
+    assert fetched.published() == fetched.target() == {"TOKEN": "token-2"}
+    assert len(fetched.provider.asked) == 2
+    assert fetched.said() == said
+    assert fetched.events.told == ["ServiceAccountPublished"]
+
+
+async def test_of_tokens_that_are_all_refused_one_is_fetched_in_half_a_minute(fetched):
+    for _ in range(60):
+        fetched.reject(fetched.stored().record.revision)
+        await fetched.look()
+        await fetched.clock.turn(seconds=1)
+    assert len(fetched.provider.asked) == 2
+
+
+async def test_a_refused_token_stays_while_the_provider_gives_no_other(fetched):
+    fetched.reject(1)
+    fetched.provider.problem = DOWN
+    await fetched.clock.turn(seconds=30)
+    await fetched.look()
+    assert len(fetched.provider.asked) == 2
+    assert fetched.published() == fetched.target() == {"TOKEN": "token-1"}
+    assert fetched.said()[0] == ("True", "Published")
+    fetched.provider.problem = None
+    await fetched.clock.turn(minutes=5)
+    await fetched.look()
+    assert fetched.published() == {"TOKEN": "token-3"}
+
+
 async def test_a_target_that_somebody_else_made_is_left_alone_and_no_token_is_fetched_for_it(bench):
     foreign = {"metadata": {"name": "trino-service-account"}, "type": "Opaque", "data": {"TOKEN": "bWluZQ=="}}
     bench.api.store(TARGET, foreign)

@@ -76,6 +76,16 @@ async def bench():
     return made
 
 
+async def test_what_the_broker_writes_into_the_status_is_no_reason_to_write_it_anew(bench):
+    path = OAUTH_APPS.path("team", "trino")
+    stored = bench.api.objects[path]
+    bench.api.store(path, {**stored, "status": {**stored["status"], "demand": {"rejectedRevision": 4}}})
+    before = len(bench.api.writes)
+    for _ in range(3):
+        await bench.look()
+    assert len(bench.api.writes) == before
+
+
 async def test_a_single_failure_is_no_news_and_three_in_a_row_are_said_until_the_first_success(bench):
     for _ in range(2):
         bench.apps.in_trouble(KEY, DOWN)

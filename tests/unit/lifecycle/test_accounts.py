@@ -5,10 +5,22 @@ from datetime import timedelta
 
 import pytest
 
-from cube_oauth.lifecycle.accounts import Source, asked, copied_values, due, fetch_at, fetched, published, spread, withdrawn
+from cube_oauth.lifecycle.accounts import (
+    YOUNGEST_REJECTED,
+    Source,
+    asked,
+    copied_values,
+    due,
+    fetch_at,
+    fetched,
+    published,
+    spread,
+    withdrawn,
+)
 from cube_oauth.lifecycle.apps import Problem
 from cube_oauth.providers import account_env
 from cube_oauth.resources.accounts import AccountSecret, is_target, target_secret, values_from_text, values_to_text
+from cube_oauth.resources.oauthapp import OAuthAppStatus
 from tests.unit.lifecycle.samples import HOUR, NOW, app
 
 CONSENT = "cubeoauth.dev/service-account-namespaces"
@@ -112,12 +124,23 @@ def test_the_next_token_is_fetched_while_more_than_a_quarter_of_the_lifetime_is_
 
 
 def test_a_token_is_fetched_now_when_none_serves_and_otherwise_at_its_time():
-    there = token()
-    assert due(there, "wanted", 70, opens=True) == fetch_at(there.record, 70)
-    assert due(None, "wanted", 70, opens=False) is None
-    assert due(there, "wanted", 70, opens=False) is None
-    assert due(there, "other", 70, opens=True) is None
-    assert due(withdrawn(there, "SourceNotFound", NOW), "wanted", 70, opens=True) is None
+    there, usual = token(), app(refresh={"percentOfLifetime": 70})
+    assert due(usual, there, "wanted", opens=True) == fetch_at(there.record, 70)
+    assert due(usual, None, "wanted", opens=False) is None
+    assert due(usual, there, "wanted", opens=False) is None
+    assert due(usual, there, "other", opens=True) is None
+    assert due(usual, withdrawn(there, "SourceNotFound", NOW), "wanted", opens=True) is None
+
+
+@pytest.mark.parametrize(
+    ("revision", "lifetime", "at"),
+    [(7, HOUR, NOW + YOUNGEST_REJECTED), (6, HOUR, None), (8, HOUR, None), (7, timedelta(seconds=20), None)],
+    ids=["the one that there is", "one of before", "one that is not there", "one that ends sooner anyway"],
+)
+def test_a_token_that_the_warehouse_refused_is_fetched_anew_when_it_is_not_quite_young(revision, lifetime, at):
+    there = token(lifetime, revision=7)
+    told = app().model_copy(update={"status": OAuthAppStatus.model_validate({"demand": {"rejectedRevision": revision}})})
+    assert due(told, there, "wanted", opens=True) == (at or due(app(), there, "wanted", opens=True))
 
 
 def test_another_client_endpoint_scope_or_parameter_needs_another_token():

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from cube_oauth import injection
-from cube_oauth.resolver import files, health, rpc
+from cube_oauth.resolver import files, health, rpc, service
+from cube_oauth.resolver.environment import Environment
 from cube_oauth.resolver.errors import BrokerUnreachableError
 from cube_oauth.resolver.metrics import Metrics
 from cube_oauth.resolver.service import Resolver
@@ -19,6 +20,14 @@ ANSWER = {"username": "alice", "credentials": {"trino": {"status": "missing", "r
 
 
 class Broker:
+    def __init__(self):
+        self.refused, self.expected, self.told = [], True, asyncio.Event()
+
+    async def invalidate_account(self, variable, revision):
+        self.refused.append((variable, revision))
+        self.told.set()
+        return self.expected
+
     async def resolve(self, caller):
         if caller.username == "unknown":
             raise BrokerUnreachableError("away")
@@ -46,8 +55,13 @@ class Hook:
 
 
 @pytest.fixture
-async def resolver():
-    return Resolver(Broker(), 300, Metrics())
+async def broker():
+    return Broker()
+
+
+@pytest.fixture
+async def resolver(broker):
+    return Resolver(broker, 300, Metrics())
 
 
 @pytest.fixture
@@ -151,6 +165,8 @@ async def test_changes_reach_every_hook(socket, hook, resolver):
         (b'{"jsonrpc":"2.0","id":1,"method":"resolve","params":{"caller":{"username":""}}}', -32602, "BadRequest"),
         (b'{"jsonrpc":"2.0","id":1,"method":"resolve","params":{"caller":{"username":"a","issuer":1}}}', -32602, "BadRequest"),
         (b'{"jsonrpc":"2.0","id":1,"method":"invalidate","params":{"caller":{"username":"a"}}}', -32602, "BadRequest"),
+        (b'{"jsonrpc":"2.0","id":1,"method":"invalidateAccount","params":{"variable":"A"}}', -32602, "BadRequest"),
+        (b'{"jsonrpc":"2.0","id":1,"method":"invalidateAccount","params":[]}', -32602, "BadRequest"),
         (b'{"jsonrpc":"2.0","id":1,"method":"resolve","params":{"caller":{"username":"unknown"}}}', -32000, "BrokerUnreachable"),
         (b'{"jsonrpc":"2.0","id":1,"method":"resolve","params":{"caller":{"username":"broken"}}}', -32603, "InternalError"),
     ],
@@ -240,14 +256,43 @@ async def test_the_kubelet_and_prometheus_are_answered(request_line, status, tex
 
 
 async def test_a_service_account_reaches_every_hook_once_and_those_that_come_later(hook, socket, resolver, caplog):
-    resolver.environment_changed({"CUBEJS_DB_PASS": CANARY})
-    line = {"jsonrpc": "2.0", "method": "env", "params": {"values": {"CUBEJS_DB_PASS": CANARY}}}
-    assert await hook.line() == line
-    resolver.environment_changed({"CUBEJS_DB_PASS": CANARY})
+    resolver.environment.take(Environment({"CUBEJS_DB_PASS": CANARY}, {"CUBEJS_DB_PASS": 4}))
+    params = {"values": {"CUBEJS_DB_PASS": CANARY}, "revisions": {"CUBEJS_DB_PASS": 4}}
+    assert await hook.line() == {"jsonrpc": "2.0", "method": "env", "params": params}
+    resolver.environment.take(Environment({"CUBEJS_DB_PASS": CANARY}, {"CUBEJS_DB_PASS": 4}))
     resolver.interrupted("away")
-    resolver.environment_changed({"CUBEJS_DB_PASS": None})
-    assert (await hook.line())["params"] == {"values": {"CUBEJS_DB_PASS": None}}
+    resolver.environment.take(Environment({"CUBEJS_DB_PASS": None}))
+    withdrawn = {"values": {"CUBEJS_DB_PASS": None}, "revisions": {}}
+    assert (await hook.line())["params"] == withdrawn
     reader, writer = await asyncio.open_unix_connection(socket)
-    assert (await Hook(reader, writer).line())["params"] == {"values": {"CUBEJS_DB_PASS": None}}
+    assert (await Hook(reader, writer).line())["params"] == withdrawn
     writer.close()
     assert CANARY not in caplog.text
+
+
+async def test_a_hook_has_the_newer_token_before_it_is_answered_that_it_came(hook, resolver, broker):
+    resolver.environment.take(Environment({"TOKEN": "first"}, {"TOKEN": 4}))
+    await hook.line()
+    hook.send({"jsonrpc": "2.0", "id": 7, "method": "invalidateAccount", "params": {"variable": "TOKEN", "revision": 4}})
+    async with asyncio.timeout(10):
+        await broker.told.wait()
+    resolver.environment.take(Environment({"TOKEN": "first", "OTHER": "x"}, {"TOKEN": 4}))
+    resolver.environment.take(Environment({"TOKEN": "second", "OTHER": "x"}, {"TOKEN": 5}))
+    assert [(await hook.line()).get("method") for _ in range(2)] == ["env", "env"]
+    assert await hook.line() == {"jsonrpc": "2.0", "id": 7, "result": {}}
+    assert await hook.ask(8, "invalidateAccount", variable="TOKEN", revision=4) == {"jsonrpc": "2.0", "id": 8, "result": {}}
+    assert broker.refused == [("TOKEN", 4)] * 2
+
+
+async def test_a_hook_does_not_wait_for_a_token_that_nobody_fetches(hook, broker, resolver):
+    resolver.environment.take(Environment({"PASS": "p"}, {"PASS": 1}))
+    await hook.line()
+    broker.expected = False
+    assert (await hook.ask(1, "invalidateAccount", variable="PASS", revision=1))["result"] == {}
+
+
+async def test_a_hook_waits_for_another_token_for_a_while_only(hook, resolver, monkeypatch):
+    monkeypatch.setattr(service, "REPLACED_SECONDS", 0.01)
+    resolver.environment.take(Environment({"TOKEN": "first"}, {"TOKEN": 4}))
+    await hook.line()
+    assert (await hook.ask(1, "invalidateAccount", variable="TOKEN", revision=4))["result"] == {}

@@ -1,6 +1,7 @@
 """What a line of the broker's stream does."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
@@ -28,6 +29,7 @@ class Upstream:
 class Resolver:
     def __init__(self):
         self.told = []
+        self.environment = SimpleNamespace(take=lambda new: self.told.append(("env", new.values, new.revisions)))
 
     def connected(self):
         self.told.append("connected")
@@ -37,9 +39,6 @@ class Resolver:
 
     def changed(self, username):
         self.told.append(("changed", username))
-
-    def environment_changed(self, values):
-        self.told.append(("env", values))
 
 
 async def after(*lines):
@@ -61,7 +60,8 @@ async def after(*lines):
         ({"type": "changed"}, [("changed", None)]),
         ({"type": "changed", "rotated": True}, [("changed", None)]),
         ({"type": "changed", "username": 1, "rotated": True}, [("changed", 1)]),
-        ({"type": "env", "values": {"A": "x", "B": None}}, [("env", {"A": "x", "B": None})]),
+        ({"type": "env", "values": {"A": "x", "B": None}}, [("env", {"A": "x", "B": None}, {})]),
+        ({"type": "env", "values": {"A": "x"}, "revisions": {"A": 3, "B": "no"}}, [("env", {"A": "x"}, {"A": 3})]),
         ({"type": "env"}, []),
         ({"type": "heartbeat"}, []),
         ({"type": "of a newer broker"}, []),

@@ -5,6 +5,8 @@
 /** @import {ResolverSocket} from './socket.cjs' */
 const { isObject } = require('./basics.cjs');
 
+const INVALIDATE_MS = 11_000; // the resolver waits up to 10 s for another token
+const REPORTED_MS = 30_000; // one report of a variable's token in this time; the operator fetches no other sooner
 const FORMER = 64; // the first ones count, which is what a configuration can have kept
 const SHORTEST_SECRET = 8;
 /** Whether a variable's value must not be told, and can be told apart from ordinary text. @param {string} name @param {string} value */
@@ -20,6 +22,10 @@ class Account {
   /** @type {Credentials | null} */
   #known = null;
   #withdrawn = new Set();
+  /** @type {Record<string, number>} which token each variable holds, of those that the operator can fetch anew */
+  #revisions = {};
+  /** @type {Map<string, {at: number, answer: Promise<any>}>} which variables' tokens were refused, as the resolver was told last */
+  #reported = new Map();
 
   /** @param {string[]} names of the variables @param {ResolverSocket} socket @param {Log} log @param {NodeJS.ProcessEnv} [env] */
   constructor(names, socket, log, env = process.env) {
@@ -27,7 +33,7 @@ class Account {
     this.socket = socket;
     this.log = log;
     this.env = env;
-    socket.onEnvironment = (values) => this.take(values);
+    socket.onEnvironment = (params) => this.take(params);
   }
 
   /** Whether anything can rotate. */
@@ -41,12 +47,14 @@ class Account {
     if (this.rotates) this.socket.stay();
   }
 
-  /** @param {any} values by variable; null for one that was withdrawn. What is not in it stays as it is. */
-  take(values) {
+  /** @param {any} params `values` by variable; null for one that was withdrawn, what is not in it stays as it is. `revisions` of them */
+  take(params) {
+    const { values, revisions } = params ?? {};
     if (!isObject(values)) return;
+    this.#revisions = isObject(revisions) ? revisions : {};
+    this.#known = null;
     const changed = this.names.filter((name) => Object.hasOwn(values, name) && this.#set(name, values[name]));
     if (!changed.length) return;
-    this.#known = null;
     const withdrawn = changed.filter((name) => this.#withdrawn.has(name));
     if (withdrawn.length) this.log.say('warning', 'the service account was withdrawn; the OAuthApp says why', { reason: 'ServiceAccountWithdrawn', variables: withdrawn });
     else this.log.say('info', 'the service account rotated', { variables: changed });
@@ -81,12 +89,24 @@ class Account {
   /** @param {string} name @returns {Source} */
   #source(name) {
     const value = /** @type {string} */ (this.env[name]);
-    return { status: 'active', accessToken: value, open: !isSecret(name, value) };
+    return { status: 'active', accessToken: value, revision: this.#revisions[name], open: !isSecret(name, value) };
   }
 
   async of() { return this.known(); }
 
-  async refused() { return this.known(); }
+  /**
+   * The warehouse refused a token before its time. The values then: newer ones, when another token came in time. Told rarely:
+   * everybody's queries run into the same refusal, and a sign of one may be mistaken.
+   * @param {any} _caller @param {string} name of its variable @param {number | undefined} revision @returns {Promise<Credentials>}
+   */
+  async refused(_caller, name, revision) {
+    const last = this.#reported.get(name);
+    const told = last && Date.now() - last.at < REPORTED_MS ? last
+      : { at: Date.now(), answer: this.socket.request('invalidateAccount', { variable: name, revision }, INVALIDATE_MS) };
+    this.#reported.set(name, told);
+    await told.answer;
+    return this.known();
+  }
 
   connected() {} // nobody's sign-in ends here
 

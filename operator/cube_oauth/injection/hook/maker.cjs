@@ -49,20 +49,28 @@ function makerOf(core, resolveDriver, context, options, log) {
 const ignoresToken = (/** @type {Loose} */ driver) => Boolean(driver.config?.properties?.OAuth2ClientID);
 
 /**
- * The same for the service account. What a driver reads from the environment itself is not in its configuration, so that any
- * value that changed makes another driver.
+ * The same for the service account. What a driver reads from the environment itself is not in its configuration, so that its
+ * print has the values as well, but for those that are another data source's by their name.
  * @param {Loose} core @param {Function} resolveDriver Cube's own @param {Loose} context @param {any} options @param {Account} account
  */
 function makerOfAccount(core, resolveDriver, context, options, account) {
+  const names = account.names.filter((name) => !isOfAnother(name, context.dataSource));
   return {
     /** @param {Credentials} credentials @returns {Promise<Plan>} */
     async plan(credentials) {
       const config = account.renewed(await core.options.driverFactory(context));
-      return { config, print: null, credentials, lookedAt: new Set(account.names), presents: undefined };
+      const text = textOf(config);
+      const values = names.map((name) => tokenOf(credentials, name) ?? null);
+      const replaceable = names.filter((name) => credentials.sources[name]?.revision !== undefined);
+      const written = replaceable.find((name) => text?.includes(/** @type {string} */ (tokenOf(credentials, name))));
+      return { config, print: text && digest(JSON.stringify([text, values])), credentials, lookedAt: new Set(account.names), presents: written ?? replaceable[0] };
     },
     open: openerOf(core, resolveDriver, context, options),
   };
 }
+
+/** Whether Cube reads this variable for other data sources only (keyByDataSource of @cubejs-backend/shared). @param {string} name @param {string} [dataSource] */
+const isOfAnother = (name, dataSource = 'default') => name.startsWith('CUBEJS_DS_') && !name.startsWith(`CUBEJS_DS_${dataSource.toUpperCase()}_`);
 
 /** What was planned becomes a driver as Cube makes one. @param {Loose} core @param {Function} resolveDriver @param {Loose} context @param {any} options */
 const openerOf = (core, resolveDriver, context, options) => async (/** @type {Plan} */ plan) => {

@@ -29,7 +29,7 @@ class ResolverSocket {
   constructor(path, onChanged) {
     this.path = path;
     this.onChanged = onChanged;
-    /** @type {(values: any) => void} what service accounts fill in the environment */
+    /** @type {(params: any) => void} what service accounts fill in the environment */
     this.onEnvironment = () => {};
   }
 
@@ -115,7 +115,7 @@ class ResolverSocket {
     let message;
     try { message = JSON.parse(line); } catch { return false; }
     if (message.method === 'changed') this.onChanged(message.params?.username);
-    if (message.method === 'env') this.onEnvironment(message.params?.values);
+    if (message.method === 'env') this.onEnvironment(message.params);
     const waiting = this.#pending.get(message.id);
     if (message.error) waiting?.reject(refusedBy(message.error));
     else waiting?.resolve(message.result);
