@@ -176,7 +176,6 @@ def age(installation):
     installation.kube.ask("PUT", path, replace(secret, record=record).to_kubernetes(installation.tokens))
 
 
-@drivers.only_with_our_version
 def test_a_token_that_the_warehouse_revokes_is_replaced_once_for_all_queries_and_soon_afterwards_not_again(
     installation, provider, clickhouse
 ):
