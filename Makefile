@@ -26,7 +26,7 @@ test: setup browser lint  ## All tests: unit, contract, control plane, and a nod
 test-fast: setup  ## Only what needs no cluster, no browser and no download
 	@$(RUN) -m pytest -q tests/unit tests/contract -m "not control_plane and not node"
 
-test-cube: setup  ## The hook's tests in another Cube: VERSION=1.6, 1.5 or 1.3 (its packages: 600 MB, three minutes)
+test-cube: setup  ## The hook's tests in another Cube with its drivers: VERSION=1.6, 1.5 or 1.3 (its packages: 600 MB, three minutes)
 	@CUBE_VERSION=$(VERSION) $(RUN) -m pytest tests/hook
 
 bench: setup  ## Measure (PARTS="rotation account": only these); the last lines are for machines: bench <name> <value> <limit> ok|short

@@ -4,14 +4,15 @@
  *
  * | internal                                        | why                                     | seen in                         |
  * | ----------------------------------------------- | --------------------------------------- | ------------------------------- |
- * | server: ServerContainer#lookupConfiguration     | the configuration of cube.js, cube.py   | 1.7.43, 1.6.57                  |
+ * | server: ServerContainer#lookupConfiguration     | the configuration of cube.js, cube.py   | 1.7.43, 1.6.57, 0.35.81         |
  * |                                                 | or none, in its final form              |                                 |
- * | server-core: CubejsServerCore#initApp           | refuse to serve what was not wrapped    | 1.7.43                          |
- * | server-core: CubejsServerCore#resolveDriver     | the one place where drivers are made    | 1.7.43, 1.6.57, 1.5.10, 1.3.40, |
+ * | server-core: CubejsServerCore#initApp           | refuse to serve what was not wrapped    | 1.7.43, 1.6.62, 1.5.10, 1.3.40, |
+ * |                                                 |                                         | 0.35.81                         |
+ * | server-core: CubejsServerCore#resolveDriver     | the one place where drivers are made    | 1.7.43, 1.6.62, 1.5.10, 1.3.40, |
  * |   (it calls this.options.driverFactory)         |                                         | 0.35.81                         |
- * | api-gateway: ApiGateway#contextByReq            | the verified claims, before a client's  | 1.7.43, 1.6.57, 1.5.10, 1.3.40  |
- * |                                                 | own words in a WebSocket message        |                                 |
- * | a driver: databasePoolError,                    | optional: stop a pool from logging in   | postgres-driver 1.7.43          |
+ * | api-gateway: ApiGateway#contextByReq            | the verified claims, before a client's  | 1.7.43, 1.6.62, 1.5.10, 1.3.40, |
+ * |                                                 | own words in a WebSocket message        | 0.35.81                         |
+ * | a driver: databasePoolError,                    | optional: stop a pool from logging in   | postgres-driver 1.7.43, 1.6.62  |
  * |   pool._factory.create (generic-pool)           | for ever with a refused token           |                                 |
  * | Snowflake's driver: connection                  | optional: a session that could not be   | snowflake-driver 1.7.43         |
  * |                                                 | closed does not end the process         |                                 |
