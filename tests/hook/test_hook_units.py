@@ -7,6 +7,8 @@ from pathlib import Path
 from tests.parts import cube, prepared
 
 HERE = Path(__file__).parent
+UNITS = HERE / "units"
+NAMES = ["account", "context", "drivers", "installation", "live", "log", "people", "refusals", "sources"]
 HOOK = HERE.parents[1] / "operator/cube_oauth/injection/hook.cjs"
 TYPESCRIPT = HERE.parent / "parts/typescript"
 CHECKED = "--checkJs --allowJs --noEmit --strict --noUnusedLocals --target es2023 --lib es2023 --module commonjs --types node"
@@ -17,7 +19,10 @@ def node() -> Path:
 
 
 def test_the_units_of_the_hook() -> None:
-    done = subprocess.run([node(), "--test", HERE / "hook.test.cjs"], capture_output=True, text=True, check=False)
+    files = [UNITS / f"{name}.test.cjs" for name in NAMES]
+    assert sorted(UNITS.glob("*.test.cjs")) == files  # none is lost, and none is forgotten here
+    command = [node(), "--test", "--test-concurrency=2", *files]  # they wait more than they compute
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -1,0 +1,180 @@
+// What the hook knows about people from the resolver, and when it forgets it.
+'use strict';
+
+const assert = require('node:assert/strict');
+const { execFileSync } = require('node:child_process');
+const { afterEach, beforeEach, describe, it } = require('node:test');
+
+const { active, wait } = require('../fakes.cjs');
+const { HOOK, anew, cloudOf, contextOf, helpers, hook } = require('../harness.cjs');
+
+let resolver;
+let people;
+let lines;
+const { configure, heard } = helpers(() => ({ resolver, people, lines }));
+
+beforeEach(async () => { ({ resolver, people, lines } = await anew()); });
+afterEach(() => resolver.stop());
+
+/** Holds the answers about alice back until the returned function is called. */
+function holdAlice() {
+  let go;
+  resolver.holds = 'alice';
+  resolver.hold = new Promise((resolve) => { go = resolve; });
+  return () => { resolver.holds = null; go(); };
+}
+
+describe('what is known about a person', () => {
+  const caller = { username: 'alice', assertion: null };
+
+  it('is asked for once, however many want it', async () => {
+    resolver.sources.alice = { warehouse: active('t') };
+    await Promise.all(Array.from({ length: 50 }, () => people.of(caller)));
+    await people.of(caller);
+    assert.equal(resolver.asked(), 1);
+  });
+
+  it('is forgotten when it changed, and only that person', async () => {
+    resolver.sources = { alice: { warehouse: active('t1') }, bob: { warehouse: active('b') } };
+    const bob = { username: 'bob', assertion: null };
+    await Promise.all([people.of(caller), people.of(bob)]);
+    resolver.sources.alice = { warehouse: active('t2') };
+    resolver.changed('alice');
+    await heard();
+    assert.equal((await people.of(caller)).sources.warehouse.accessToken, 't2');
+    await people.of(bob);
+    assert.equal(resolver.asked(), 4);
+    resolver.changed();
+    await heard();
+    assert.equal(people.known(bob), null);
+  });
+
+  it('is not kept when it changed while the answer was on its way', async () => {
+    resolver.sources.alice = { warehouse: active('old') };
+    const release = holdAlice();
+    const first = people.of(caller);
+    await heard();
+    resolver.sources.alice = { warehouse: active('new') };
+    resolver.changed('alice');
+    await heard();
+    const second = people.of(caller);
+    await heard();
+    release();
+    assert.equal((await first).sources.warehouse.accessToken, 'old');
+    assert.equal((await second).sources.warehouse.accessToken, 'new');
+    assert.equal(people.known(caller).sources.warehouse.accessToken, 'new');
+  });
+
+  it('is not kept when it changed before the answer came, and nobody else asked', async () => {
+    const release = holdAlice();
+    const asking = people.of(caller);
+    await heard();
+    resolver.changed('alice');
+    await heard();
+    release();
+    await asking;
+    assert.equal(people.known(caller), null);
+  });
+
+  it('is forgotten with the connection, which is made anew', async () => {
+    resolver.sources.alice = { warehouse: active('t1') };
+    await people.of(caller);
+    for (const connection of resolver.connections) connection.destroy();
+    await wait(20);
+    assert.equal(people.known(caller), null);
+    assert.equal((await people.of(caller)).sources.warehouse.accessToken, 't1');
+  });
+
+  it('survives a connection that breaks under a request', async () => {
+    resolver.sources.alice = { warehouse: active('t1') };
+    const release = holdAlice();
+    const answer = people.of(caller);
+    await heard();
+    for (const connection of resolver.connections) connection.destroy();
+    release();
+    assert.equal((await answer).sources.warehouse.accessToken, 't1');
+  });
+
+  it('is used once when the resolver could not ask whether it is still so', async () => {
+    resolver.sources.alice = { warehouse: active('t1') };
+    resolver.stale = true;
+    assert.equal((await people.of(caller)).sources.warehouse.accessToken, 't1');
+    assert.equal(people.known(caller), null);
+    resolver.stale = false;
+    await people.of(caller);
+    assert.ok(people.known(caller));
+  });
+
+  it('never holds a token that has ended', async () => {
+    let now = Date.now();
+    people = new hook.People(resolver.path, { now: () => now });
+    resolver.sources.alice = { warehouse: active('t1', { expiresAt: new Date(now + 1_000).toISOString() }) };
+    assert.equal((await people.of(caller)).sources.warehouse.accessToken, 't1');
+    now += 1_001;
+    assert.equal(people.known(caller), null);
+    const again = await people.of(caller); // the resolver is mistaken, and says it once more
+    assert.equal(again.sources.warehouse.status, 'expired');
+    assert.equal(again.sources.warehouse.accessToken, undefined);
+    assert.equal(again.eyes, '');
+    resolver.sources.alice.warehouse.expiresAt = 'nonsense';
+    people.forget();
+    assert.equal((await people.of(caller)).sources.warehouse.status, 'expired');
+  });
+
+  it('is about this issuer, not about somebody of that name elsewhere', async () => {
+    await people.of({ ...caller, issuer: 'https://a' });
+    assert.equal(people.known({ ...caller, issuer: 'https://b' }), null);
+    await people.of({ ...caller, issuer: 'https://b' });
+    assert.deepEqual(resolver.requests.map((r) => r.params.caller.issuer), ['https://a', 'https://b']);
+  });
+
+  it('is bounded', async () => {
+    people = new hook.People(resolver.path, { max: 10 });
+    for (let i = 0; i < 25; i++) await people.of({ username: `u${i}`, assertion: null });
+    assert.equal(people.known({ username: 'u14', assertion: null }), null);
+    assert.ok(people.known({ username: 'u15', assertion: null }));
+  });
+
+  it('ends in a clear error when the resolver is away, and when it refuses', async () => {
+    const lost = new hook.People('/nonexistent/resolver.sock');
+    const started = Date.now();
+    await assert.rejects(lost.of(caller), { reason: 'BrokerUnreachable', message: /cannot be read now \(BrokerUnreachable: ENOENT\). Try again/ });
+    assert.ok(Date.now() - started < 3_500);
+    resolver.sources.alice = { error: { code: -32001, message: 'not yours', data: { reason: 'Forbidden' } } };
+    await assert.rejects(people.of(caller), { reason: 'Forbidden', message: /Forbidden: not yours/ });
+  });
+
+  it('fails the request of a person, and of nobody else', async () => {
+    resolver.sources.alice = { error: { code: -32000, message: 'broker away', data: { reason: 'BrokerUnreachable' } } };
+    const config = configure();
+    await assert.rejects(contextOf(config, { username: 'alice' }), /BrokerUnreachable: broker away/);
+    assert.equal(await cloudOf(config, {}), undefined);
+    assert.deepEqual(lines.filter((l) => l.reason).map(({ reason, username }) => [reason, username]), [['BrokerUnreachable', 'alice'], ['NoCallerIdentity', undefined]]);
+  });
+
+  it('is right about names beyond ASCII', async () => {
+    resolver.sources['José'] = { warehouse: active('t') };
+    assert.equal((await people.of({ username: 'José', assertion: null })).sources.warehouse.accessToken, 't');
+  });
+
+  it('does not mind lines in pieces, and drops a resolver that talks nonsense', async () => {
+    await people.of(caller);
+    for (const connection of resolver.connections) {
+      connection.write('{"jsonrpc": "2.0", "method": "chan');
+      connection.write('ged", "params": {"username": "alice"}}\n');
+    }
+    await heard();
+    assert.equal(people.known(caller), null);
+    await people.of(caller);
+    for (const connection of resolver.connections) connection.write('nonsense\n');
+    await wait(20);
+    assert.equal(people.known(caller), null);
+    assert.equal(resolver.connections.size, 0);
+  });
+
+  it('keeps no process alive', () => {
+    const script = `const {People} = require(${JSON.stringify(HOOK.replace('.cjs', '/people.cjs'))});
+      new People(${JSON.stringify(resolver.path)}).of({username: 'alice', assertion: null});`;
+    execFileSync(process.execPath, ['-e', script], { timeout: 5_000 });
+  });
+});
