@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from cube_oauth.controller.keys import Keys, Rings
     from cube_oauth.controller.metrics import Metrics
     from cube_oauth.controller.settings import Settings
-    from cube_oauth.resources.meta import ObjectMeta
     from cube_oauth.resources.secrets import TokenSecret
 
 log = logging.getLogger(__name__)
@@ -213,9 +212,9 @@ class Controller:
             self.accounts.schedule(key)
             self._app_changed(key)
 
-    def knows_credential(self, meta: ObjectMeta) -> bool:
+    def knows_credential(self, key: Key, uid: str, version: str) -> bool:
         """Whether this very version of a UserCredential is known: the answer to a write of ours was it."""
-        return self._inventory.knows_credential(meta)
+        return self._inventory.knows_credential(key, uid, version)
 
     def saw_credential(self, credential: UserCredential) -> None:
         """A UserCredential is there, or was changed."""

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import kopf
 from pydantic import ValidationError
 
-from cube_oauth.resources.meta import ObjectMeta
 from cube_oauth.resources.names import GROUP, VERSION
 from cube_oauth.resources.oauthapp import OAuthApp
 from cube_oauth.resources.usercredential import UserCredential
@@ -24,6 +23,7 @@ from cube_oauth.resources.usercredential import UserCredential
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cube_oauth.controller.inventory import Key
     from cube_oauth.kube.api import Api
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Listener(Protocol):
     def lost_app(self, app: OAuthApp) -> None:
         """An OAuthApp was deleted."""
 
-    def knows_credential(self, meta: ObjectMeta) -> bool:
+    def knows_credential(self, key: Key, uid: str, version: str) -> bool:
         """Whether this very version of a UserCredential is known: the answer to a write of ours was it."""
 
     def saw_credential(self, credential: UserCredential) -> None:
@@ -68,11 +68,14 @@ def registered(api: Api, listener: Listener) -> kopf.OperatorRegistry:
             parsed = OAuthApp.model_validate(event["object"])
             listener.lost_app(parsed) if event["type"] == "DELETED" else listener.saw_app(parsed)
 
-    @kopf.on.event(GROUP, VERSION, "usercredentials", registry=registry)
+    def tells_something(event: kopf.RawEvent, **_: Any) -> bool:
+        """Of all that is watched, most is the echo of our own writes."""
+        meta = event["object"]["metadata"]
+        key = meta["namespace"], meta["name"]
+        return event["type"] == "DELETED" or not listener.knows_credential(key, meta["uid"], meta["resourceVersion"])
+
+    @kopf.on.event(GROUP, VERSION, "usercredentials", registry=registry, when=tells_something)
     async def credential(event: kopf.RawEvent, body: kopf.Body, **_: Any) -> None:
-        meta = ObjectMeta.model_validate(event["object"]["metadata"])
-        if event["type"] != "DELETED" and listener.knows_credential(meta):
-            return
         with _readable(body):
             parsed = UserCredential.model_validate(event["object"])
             listener.lost_credential(parsed) if event["type"] == "DELETED" else listener.saw_credential(parsed)

@@ -12,7 +12,10 @@ from cube_oauth.resources.oauthapp import CredentialCounts, OAuthApp
 from cube_oauth.resources.usercredential import State, UserCredential
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cube_oauth.resources.meta import ObjectMeta
+    from cube_oauth.resources.usercredential import UserCredentialStatus
 
 Key = tuple[str, str]
 """Namespace and name."""
@@ -38,11 +41,11 @@ def person(credential: UserCredential) -> Person:
     return *app_key(credential), credential.spec.username
 
 
-def newer(meta: ObjectMeta, known: ObjectMeta | None) -> bool:
-    """Whether ``meta`` says more than ``known``: a watch lags behind what our own writes were answered."""
-    if known is None or meta.uid != known.uid:
+def newer(uid: str, version: str, known: ObjectMeta | None) -> bool:
+    """Whether this version of an object says more than ``known``: a watch lags behind what our own writes were answered."""
+    if known is None or uid != known.uid:
         return True
-    return not meta.resource_version.isdigit() or int(meta.resource_version) > int(known.resource_version or 0)
+    return not version.isdigit() or int(version) > int(known.resource_version or 0)
 
 
 @dataclass
@@ -57,9 +60,9 @@ class Inventory:
 
     def take_app(self, app: OAuthApp) -> bool:
         """Take an OAuthApp over; False when it is known already."""
-        key = key_of(app.metadata)
+        meta, key = app.metadata, key_of(app.metadata)
         known = self.apps.get(key)
-        if not newer(app.metadata, known.metadata if known else None):
+        if not newer(meta.uid, meta.resource_version, known.metadata if known else None):
             return False
         self.apps[key] = app
         return True
@@ -68,16 +71,16 @@ class Inventory:
         """An OAuthApp is gone."""
         self.apps.pop(key, None)
 
-    def knows_credential(self, meta: ObjectMeta) -> bool:
+    def knows_credential(self, key: Key, uid: str, version: str) -> bool:
         """Whether what is known of a UserCredential is as new."""
-        known = self.credentials.get(key_of(meta))
-        return known is not None and not newer(meta, known.metadata)
+        known = self.credentials.get(key)
+        return known is not None and not newer(uid, version, known.metadata)
 
     def take_credential(self, credential: UserCredential) -> bool:
         """Take a UserCredential over; False when it is known already."""
-        key = key_of(credential.metadata)
+        meta, key = credential.metadata, key_of(credential.metadata)
         known = self.credentials.get(key)
-        if not newer(credential.metadata, known.metadata if known else None):
+        if not newer(meta.uid, meta.resource_version, known.metadata if known else None):
             return False
         self.drop_credential(key)
         self.credentials[key] = credential
@@ -120,28 +123,23 @@ class Inventory:
 
     def soonest_expiry(self) -> dict[Key, datetime]:
         """For each OAuthApp, when the next active token ends."""
-        soonest: dict[Key, datetime] = {}
-        for credential in self.credentials.values():
-            ends, app = credential.status.expires_at, app_key(credential)
-            if credential.status.state is State.ACTIVE and ends is not None:
-                soonest[app] = min(ends, soonest.get(app, ends))
-        return soonest
+        return self._soonest(lambda status: status.expires_at if status.state is State.ACTIVE else None)
 
     def soonest_sign_in_end(self) -> dict[Key, datetime]:
         """For each OAuthApp, when the next refresh token ends, as far as providers say."""
-        soonest: dict[Key, datetime] = {}
-        for credential in self.credentials.values():
-            ends, app = credential.status.refresh_token_expires_at, app_key(credential)
-            if ends is not None:
-                soonest[app] = min(ends, soonest.get(app, ends))
-        return soonest
+        return self._soonest(lambda status: status.refresh_token_expires_at)
+
+    def _soonest(self, end: Callable[[UserCredentialStatus], datetime | None]) -> dict[Key, datetime]:
+        ends = {app: [when for key in keys if (when := end(self.credentials[key].status))] for app, keys in self._by_app.items()}
+        return {app: min(moments) for app, moments in ends.items() if moments}
 
     def ending(self) -> Counter[tuple[Key, str]]:
         """How many persons have to authorize again soon, by OAuthApp and by how soon."""
         return Counter(
-            (app_key(credential), condition.reason)
-            for credential in self.credentials.values()
-            for condition in credential.status.conditions
+            (app, condition.reason)
+            for app, keys in self._by_app.items()
+            for key in keys
+            for condition in self.credentials[key].status.conditions
             if condition.type == SIGN_IN_ENDING
         )
 

@@ -33,6 +33,16 @@ def test_another_object_of_the_same_name_is_another_object():
     assert inventory.take_credential(credential("a", version="2", uid="second"))
 
 
+def test_the_echo_of_our_own_write_is_known_and_what_came_after_it_is_not():
+    inventory = Inventory()
+    inventory.take_credential(credential("a", version="9", uid="first"))
+    known = [inventory.knows_credential(("team", "a"), uid, version) for uid, version in (("first", "9"), ("first", "8"))]
+    news = [inventory.knows_credential(("team", "a"), uid, version) for uid, version in (("first", "10"), ("second", "3"))]
+    assert known == [True, True]
+    assert news == [False, False]
+    assert not inventory.knows_credential(("team", "b"), "first", "9")
+
+
 def test_the_oldest_of_several_counts_and_of_one_age_the_first_name():
     inventory = Inventory()
     young, b, a = credential("young", created="2026-02-01T00:00:00Z"), credential("b"), credential("a")
