@@ -1,7 +1,9 @@
 """What is known of the objects."""
 
+from datetime import UTC, datetime
+
 from cube_oauth.controller.inventory import Inventory
-from cube_oauth.resources.usercredential import UserCredential
+from cube_oauth.resources.usercredential import UserCredential, UserCredentialStatus
 
 
 def credential(name, *, created="2026-01-01T00:00:00Z", version="1", uid=None, username="alice", state=None):
@@ -66,3 +68,27 @@ def test_what_is_gone_is_counted_no_more():
     counts = inventory.counts(("team", "trino"))
     assert (counts.active, counts.expired) == (0, 1)
     assert inventory.of_app(("team", "trino")) == {("team", "b")}
+
+
+def ending(name, app, **status):
+    one = credential(name)
+    reference = one.spec.oauth_app_ref.model_copy(update={"name": app})
+    parsed = UserCredentialStatus.model_validate(status)
+    return one.model_copy(update={"spec": one.spec.model_copy(update={"oauth_app_ref": reference}), "status": parsed})
+
+
+def test_what_ends_soonest_is_told_for_each_app_and_an_expired_token_ends_no_more():
+    inventory = Inventory()
+    soon = {"type": "SignInEnding", "status": "True", "reason": "WithinADay"}
+    for one in (
+        ending("a", "trino", state="Active", expiresAt="2026-01-02T00:00:00Z", refreshTokenExpiresAt="2026-02-02T00:00:00Z"),
+        ending("b", "trino", state="Active", expiresAt="2026-01-01T00:00:00Z", conditions=[soon]),
+        ending("c", "trino", state="Expired", expiresAt="2025-01-01T00:00:00Z", conditions=[soon]),
+        ending("d", "snowflake", state="Active", expiresAt="2026-01-03T00:00:00Z", refreshTokenExpiresAt="2026-02-01T00:00:00Z"),
+        ending("e", "dremio", state="Pending"),
+    ):
+        inventory.take_credential(one)
+    trino, snowflake = ("team", "trino"), ("team", "snowflake")
+    assert inventory.soonest_expiry() == {trino: datetime(2026, 1, 1, tzinfo=UTC), snowflake: datetime(2026, 1, 3, tzinfo=UTC)}
+    assert inventory.soonest_sign_in_end() == {trino: datetime(2026, 2, 2, tzinfo=UTC), snowflake: datetime(2026, 2, 1, tzinfo=UTC)}
+    assert inventory.ending() == {(trino, "WithinADay"): 2}
