@@ -87,7 +87,9 @@ def _rate_of(controller: Running, due: int) -> float:
             raise RuntimeError("the controller did not refresh what was due")
         if done >= due / 5:
             looks.append((time.perf_counter(), done))
-        time.sleep(1)  # each look costs the controller some milliseconds
+        time.sleep(0.5)  # each look costs the controller some milliseconds
+    if len(looks) < 2:
+        raise RuntimeError(f"{due} refreshes were over before they could be measured: raise CREDENTIALS in {__file__}")
     (first, begun), (last, ended) = looks[0], looks[-1]
     return (ended - begun) / (last - first)
 
