@@ -196,6 +196,7 @@ async def _create(request: web.Request, form: AppForm, secret: SecretStr) -> web
         return form_page(request, form, {"form": say("edit.unavailable")}, 503)
     audit.info("app created", extra=_who(request, form.namespace, form.name))
     visit.notify("notice.created", form.title)
+    await cluster.seen(lambda: cluster.shows(made), visit.person.username)
     if not form.public:
         await hand_in_secret(request, made, secret)
     return see_other(f"{PATH}/{form.namespace}/{form.name}")
@@ -282,10 +283,10 @@ async def end(request: web.Request, app: OAuthApp, ending: list[UserCredential])
     async def one(person: UserCredential) -> None:
         async with turn:
             await cluster.remove(person)
+        audit.info("revoked", extra={**_who(request, person.metadata.namespace, app.metadata.name), "of": person.spec.username})
 
     await asyncio.gather(*(one(person) for person in ending))
-    for person in ending:
-        audit.info("revoked", extra={**_who(request, person.metadata.namespace, app.metadata.name), "of": person.spec.username})
+    await cluster.gone(ending)
 
 
 def form_page(request: web.Request, form: AppForm, problems: dict[str, Text], status: int = 0) -> web.StreamResponse:

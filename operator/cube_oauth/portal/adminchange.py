@@ -19,7 +19,7 @@ from cube_oauth.portal.refusals import RefusedError
 from cube_oauth.portal.texts import say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from aiohttp import web
 
@@ -30,8 +30,6 @@ log = logging.getLogger(__name__)
 
 TRIES = 5
 """Attempts to write while only the status changes in between, as it does whenever somebody connects."""
-PATIENCE = 5.0
-"""Seconds until the portal's own copy has what was written."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ def _missing(changed: Change, typed: Typed, people: int) -> dict[str, Text]:
 
 
 async def _save(request: web.Request, changed: Change, typed: Typed) -> web.StreamResponse:
-    visit, found = visit_of(request), changed.app
+    cluster, visit, found = portal_of(request).cluster, visit_of(request), changed.app
     people, patch = _connected(request, found), changed.patch
     made = await _write(request, changed) if patch else found
     if made is None:
@@ -118,7 +116,7 @@ async def _save(request: web.Request, changed: Change, typed: Typed) -> web.Stre
         return _page(request, found, changed.form, {"form": say("form.refused.change")}, made)
     again = people if changed.signs_out else 0
     if patch:
-        await _seen(request, lambda: portal_of(request).cluster.decided(made))
+        await cluster.seen(lambda: cluster.decided(made), visit.person.username)
         audit.info("app changed", extra={**audited(request), "fields": sorted(patch), "signed_out": again})
     visit.notify("notice.changed.again" if again else "notice.changed" if patch else "notice.unchanged", found.title, number=again)
     if typed.secret.get_secret_value() and not changed.form.public:
@@ -165,14 +163,9 @@ async def delete(request: web.Request) -> web.StreamResponse:
     await end(request, found, [person for person in portal.cluster.people(found) if not person.spec.suspend])
     await portal.cluster.remove_app(found)
     audit.info("app deleted", extra={**audited(request), "disconnected": people})
-    await _seen(request, lambda: not portal.cluster.shows(found))
+    await portal.cluster.seen(lambda: not portal.cluster.shows(found), visit.person.username)
     visit.notify("notice.deleted", found.title)
     return see_other(PATH)
-
-
-async def _seen(request: web.Request, look: Callable[[], bool]) -> None:
-    """So that the next page shows what was done."""
-    await portal_of(request).cluster.until(look, visit_of(request).person.username, PATIENCE)
 
 
 def _page(

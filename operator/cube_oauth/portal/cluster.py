@@ -11,6 +11,7 @@ import secrets
 import time
 from collections import defaultdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
@@ -29,13 +30,15 @@ from cube_oauth.resources.secrets import ClientDeposit, Grant, Reference, deposi
 from cube_oauth.resources.usercredential import UserCredential
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from cube_oauth.kube.watch import Key
     from cube_oauth.resources.meta import Model
     from cube_oauth.settings import Installation
 
 _DISTANT = datetime.max.replace(tzinfo=UTC)
+LAG = 5.0
+"""Seconds that a request waits at most for the local copy to have what it wrote."""
 KEY_SECONDS = 120.0
 """How long the public key for grants is remembered; the controller opens with its older keys meanwhile."""
 
@@ -145,7 +148,7 @@ class Cluster:
         """Delete this very object. Raises KubeError, with ``conflict`` when it is another of the same name."""
         await self._api.delete(APPS, app.metadata.name, app.metadata.namespace, uid=app.metadata.uid)
 
-    def shows(self, app: ListedApp) -> bool:
+    def shows(self, app: OAuthApp) -> bool:
         """Whether the local copy has this object, as it was written or newer."""
         found = self.app(app.metadata.namespace, app.metadata.name)
         known = found.metadata if found else None
@@ -197,6 +200,14 @@ class Cluster:
             if not error.conflict:  # its UID differs: somebody was faster
                 raise
 
+    async def gone(self, ended: Iterable[UserCredential]) -> None:
+        """Wait until the local copy has none of these any more."""
+        await asyncio.gather(*(self.seen(partial(self._lacks, one), one.spec.username) for one in ended))
+
+    async def seen(self, look: Callable[[], bool], username: str) -> None:
+        """Wait until the local copy has what was just written, so that the next page shows it."""
+        await self.until(look, username, LAG)
+
     async def until(self, look: Callable[[], bool], username: str, seconds: float) -> bool:
         """Wait until ``look`` says yes, looking whenever something changed for this person; False when the time is over."""
         try:
@@ -210,6 +221,10 @@ class Cluster:
     def bell(self, username: str) -> asyncio.Event:
         """Rings once, at the next change of an OAuthApp or of one of this person's UserCredentials."""
         return self._bells.setdefault(username, asyncio.Event())
+
+    def _lacks(self, credential: UserCredential) -> bool:
+        known = self._people.get(_person(credential), {}).get(credential.metadata.name)
+        return known is None or known.metadata.uid != credential.metadata.uid
 
     async def _seal(self, content: Model) -> str:
         try:

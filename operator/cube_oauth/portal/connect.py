@@ -258,15 +258,10 @@ async def end_connection(request: web.Request) -> tuple[OAuthApp, int]:
     _not_suspended(app, known)
     for credential in known:
         await portal.cluster.remove(credential)
-    await portal.cluster.until(lambda: _gone(portal, app, visit, known), visit.person.username, PATIENCE)
+    await portal.cluster.gone(known)
     portal.metrics.disconnects.labels(app.metadata.namespace, app.metadata.name).inc()
     _record(request, "disconnected", credentials=len(known))
     return app, len(known)
-
-
-def _gone(portal: Portal, app: OAuthApp, visit: Visit, known: list[UserCredential]) -> bool:
-    uids = {credential.metadata.uid for credential in known}
-    return not any(left.metadata.uid in uids for left in portal.cluster.credentials(app, visit.person.username))
 
 
 def _record(request: web.Request, what: str, **more: object) -> None:

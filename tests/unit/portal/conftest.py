@@ -1,5 +1,6 @@
 """The real pages over HTTP; the API server is a dictionary, the log-in provider is told who comes, the clock is turned by hand."""
 
+import asyncio
 import re
 from datetime import UTC, datetime, timedelta
 from http.cookies import SimpleCookie
@@ -60,12 +61,13 @@ def credential_of(
 
 
 class FakeApi:
-    """An API server with its objects in a dictionary; what is written reaches the mirrors at once."""
+    """An API server with its objects in a dictionary; what is written reaches the mirrors at once, or after ``lag`` seconds."""
 
     def __init__(self):
         self.objects = {}
         self.cluster = None
         self.calls = []
+        self.lag = 0
         self.broken = None
         self.refuses = None
         self.before_write = lambda: None
@@ -77,6 +79,12 @@ class FakeApi:
         self._mirror(resource, meta, body)
 
     def _mirror(self, resource, meta, body):
+        if self.lag:
+            asyncio.get_running_loop().call_later(self.lag, self._reach_mirrors, resource, meta, body)
+        else:
+            self._reach_mirrors(resource, meta, body)
+
+    def _reach_mirrors(self, resource, meta, body):
         mirrors = {"oauthapps": self.cluster._apps, "usercredentials": self.cluster._credentials}.get(resource.plural, ())
         for mirror in mirrors:
             if body is None:
@@ -272,6 +280,7 @@ def settings_of(url=ORIGIN):
 @pytest.fixture
 def world(monkeypatch):
     monkeypatch.setattr("cube_oauth.portal.connect.PATIENCE", 0.05)
+    monkeypatch.setattr("cube_oauth.portal.cluster.LAG", 0.5)
     api, ring, key = FakeApi(), Keyring.generate(), SealingKey.generate()
     cluster = Cluster(api, INSTALLATION)
     api.cluster = cluster

@@ -3,7 +3,7 @@ import logging
 
 import pytest
 
-from cube_oauth.kube.api import OAUTH_APPS
+from cube_oauth.kube.api import OAUTH_APPS, KubeError
 from cube_oauth.portal.settings import Admins
 
 from .conftest import ORIGIN, refused
@@ -111,6 +111,12 @@ async def test_a_public_client_needs_no_secret(admin, world):
     await admin.post(f"{APPS}/new", {**TYPED, "public": "yes", "client_secret": ""})
     assert "sales" in apps(world)
     assert world.deposits() == []
+
+
+async def test_a_new_app_has_its_page_however_late_the_watch_is(admin, world):
+    world.api.lag = 0.05
+    answer = await admin.post(f"{APPS}/new", {**TYPED, "public": "yes", "client_secret": ""})
+    assert "Sales is created" in (await admin.get(answer.headers["Location"])).html
 
 
 @pytest.mark.parametrize("wrong", [{"client_id": ""}, {"client_secret": ""}, {"title": "Trino", "name": "trino"}])
@@ -249,6 +255,29 @@ async def test_connections_are_ended(admin, world, caplog, chosen, stay):
     assert answer.status == 303
     assert left(world) == stay
     assert len([record for record in caplog.records if record.message == "revoked"]) == 5 - len(stay)
+
+
+async def test_what_was_ended_is_not_on_the_next_page_however_late_the_watch_is(admin, world):
+    world.add_credential("alice", name="alice", status={"state": "Active"})
+    world.api.lag = 0.05
+    await admin.post(f"{APPS}/analytics/trino/revoke", {"credential": ["alice"]})
+    assert "data-person=" not in (await admin.get(f"{APPS}/analytics/trino")).html
+
+
+async def test_who_was_revoked_before_the_api_server_failed_is_in_the_audit_log(admin, world, caplog, monkeypatch):
+    for name in ("alice", "bob"):
+        world.add_credential(name, name=name, status={"state": "Active"})
+    delete = world.api.delete
+
+    async def failing(resource, name, *where, **more):
+        if name == "bob":
+            raise KubeError(503, "ServiceUnavailable", "DELETE")
+        return await delete(resource, name, *where, **more)
+
+    monkeypatch.setattr(world.api, "delete", failing)
+    with caplog.at_level(logging.INFO, "cube_oauth.audit"):
+        await admin.post(f"{APPS}/analytics/trino/revoke", {"all": "yes"})
+    assert [record.of for record in caplog.records if record.message == "revoked"] == ["alice"]
 
 
 async def test_only_so_many_people_are_on_a_page(admin, world, monkeypatch):

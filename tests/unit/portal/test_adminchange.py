@@ -20,8 +20,8 @@ SPEC = {"displayName": "Trino", "clientSecretRef": {"name": "trino-client"}, "sc
 
 @pytest.fixture
 def admin(browser, world, monkeypatch):
-    for module in ("admin", "adminchange"):
-        monkeypatch.setattr(f"cube_oauth.portal.{module}.PATIENCE", 0.05)
+    for limit in ("admin.PATIENCE", "cluster.LAG"):
+        monkeypatch.setattr(f"cube_oauth.portal.{limit}", 0.05)
     world.portal.settings = dataclasses.replace(world.portal.settings, admins=Admins(groups=("platform",)))
     world.add_app(spec=SPEC)
     return browser.log_in("paula", ["platform"])

@@ -70,8 +70,8 @@ DONE = {
 
 @pytest.fixture
 def paula(browser, world, monkeypatch):
-    for module in ("admin", "adminchange"):
-        monkeypatch.setattr(f"cube_oauth.portal.{module}.PATIENCE", 0.01)
+    for limit in ("admin.PATIENCE", "cluster.LAG"):
+        monkeypatch.setattr(f"cube_oauth.portal.{limit}", 0.01)
     world.portal.settings = dataclasses.replace(world.portal.settings, admins=Admins(users=("paula",)))
     world.log_in.says = dataclasses.replace(world.log_in.says, username="paula")
     world.add_app(spec={"clientSecretRef": {"name": "trino-client"}})

@@ -414,6 +414,13 @@ async def test_disconnecting_removes_all_of_this_person_s_credentials_and_nobody
     assert "revoked" in (await alice.get("/")).html
 
 
+async def test_after_disconnecting_the_page_says_so_however_late_the_watch_is(alice, world):
+    world.add_credential(status={"state": "Active"})
+    world.api.lag = 0.05
+    await alice.post("/disconnect/analytics/trino")
+    assert 'data-state="Pending"' in (await alice.get("/")).html
+
+
 @pytest.mark.parametrize(("fallback", "says"), [("ServiceAccount", "the service account"), ("Deny", "Cube then refuses")])
 async def test_before_disconnecting_a_page_says_what_it_will_do(alice, world, fallback, says):
     world.add_app(spec={"fallback": fallback})

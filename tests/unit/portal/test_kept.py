@@ -46,8 +46,8 @@ PATHS = pytest.mark.parametrize("path", TYPED)
 
 @pytest.fixture
 def admin(browser, world, monkeypatch):
-    for module in ("admin", "adminchange"):
-        monkeypatch.setattr(f"cube_oauth.portal.{module}.PATIENCE", 0.05)
+    for limit in ("admin.PATIENCE", "cluster.LAG"):
+        monkeypatch.setattr(f"cube_oauth.portal.{limit}", 0.05)
     world.portal.settings = dataclasses.replace(world.portal.settings, admins=Admins(groups=("platform",)))
     world.add_app(spec={"displayName": "Trino", "clientSecretRef": {"name": "trino-client"}})
     return browser.log_in("paula", ["platform"])
