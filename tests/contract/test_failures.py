@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "failures.md").read_text()
 SOURCES = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
-HOOK = "\n".join(path.read_text() for path in (ROOT / "tests" / "hook" / "units").glob("*.test.cjs"))
+HOOK = "\n".join(path.read_text() for path in (ROOT / "tests" / "hook" / "units").glob("*.test.mjs"))
 
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"`(test_\w+)`", PAGE))))

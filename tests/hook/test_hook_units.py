@@ -19,8 +19,8 @@ def node() -> Path:
 
 
 def test_the_units_of_the_hook() -> None:
-    files = [UNITS / f"{name}.test.cjs" for name in NAMES]
-    assert sorted(UNITS.glob("*.test.cjs")) == files  # none is lost, and none is forgotten here
+    files = [UNITS / f"{name}.test.mjs" for name in NAMES]
+    assert sorted(UNITS.glob("*.test.mjs")) == files  # none is lost, and none is forgotten here
     command = [node(), "--test", "--test-concurrency=2", *files]  # they wait more than they compute
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

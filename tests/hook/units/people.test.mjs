@@ -1,20 +1,10 @@
 // What the hook knows about people from the resolver, and when it forgets it.
-'use strict';
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { describe, it } from 'node:test';
 
-const assert = require('node:assert/strict');
-const { execFileSync } = require('node:child_process');
-const { afterEach, beforeEach, describe, it } = require('node:test');
-
-const { active, wait } = require('../fakes.cjs');
-const { HOOK, anew, cloudOf, contextOf, helpers, hook } = require('../harness.cjs');
-
-let resolver;
-let people;
-let lines;
-const { configure, heard } = helpers(() => ({ resolver, people, lines }));
-
-beforeEach(async () => { ({ resolver, people, lines } = await anew()); });
-afterEach(() => resolver.stop());
+import { active, wait } from '../fakes.mjs';
+import { HOOK, cloudOf, configure, contextOf, heard, hook, lines, people, resolver, restarted } from '../harness.mjs';
 
 /** Holds the answers about alice back until the returned function is called. */
 function holdAlice() {
@@ -107,7 +97,7 @@ describe('what is known about a person', () => {
 
   it('never holds a token that has ended', async () => {
     let now = Date.now();
-    people = new hook.People(resolver.path, { now: () => now });
+    restarted({ now: () => now });
     resolver.sources.alice = { warehouse: active('t1', { expiresAt: new Date(now + 1_000).toISOString() }) };
     assert.equal((await people.of(caller)).sources.warehouse.accessToken, 't1');
     now += 1_001;
@@ -129,7 +119,7 @@ describe('what is known about a person', () => {
   });
 
   it('is bounded', async () => {
-    people = new hook.People(resolver.path, { max: 10 });
+    restarted({ max: 10 });
     for (let i = 0; i < 25; i++) await people.of({ username: `u${i}`, assertion: null });
     assert.equal(people.known({ username: 'u14', assertion: null }), null);
     assert.ok(people.known({ username: 'u15', assertion: null }));

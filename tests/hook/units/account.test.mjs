@@ -1,27 +1,15 @@
 // The service account, whose values rotate in the running process.
-'use strict';
+import assert from 'node:assert/strict';
+import { beforeEach, describe, it } from 'node:test';
 
-const assert = require('node:assert/strict');
-const { afterEach, beforeEach, describe, it } = require('node:test');
-
-const { FakeWarehouse, PooledDriver, fakeCore, wait } = require('../fakes.cjs');
-const { DOCUMENTED, SETTINGS, anew, contextOf, coreOf, helpers, hook } = require('../harness.cjs');
-
-let resolver;
-let people;
-let lines;
-const { configure, heard } = helpers(() => ({ resolver, people, lines }));
-
-beforeEach(async () => { ({ resolver, people, lines } = await anew()); });
-afterEach(() => resolver.stop());
+import { PooledDriver, fakeCore, wait } from '../fakes.mjs';
+import { DOCUMENTED, begun, config, contextOf, core, driver, heard, hook, lines, people, resolver, start, warehouse, who } from '../harness.mjs';
 
 describe('the service account', () => {
-  let warehouse;
-  let config;
-  let core;
   let account;
   const env = {};
   const FIRST = 'first-service-token';
+  const NAMES = ['SA_TOKEN', 'SA_USER'];
 
   // the documented configuration reads the environment each time
   const READING = { ...DOCUMENTED, driverFactory: (context) => ({ ...DOCUMENTED.driverFactory(context), ...(context.securityContext?.cubeCloud?.userCredentials?.warehouse?.status === 'active' ? {} : { password: env.SA_TOKEN }) }) };
@@ -29,20 +17,18 @@ describe('the service account', () => {
   beforeEach(() => {
     for (const name of Object.keys(env)) delete env[name];
     Object.assign(env, { SA_TOKEN: FIRST, SA_USER: 'cube' });
-    warehouse = new FakeWarehouse();
+    warehouse.valid.clear();
     warehouse.valid.set(FIRST, 'service');
   });
 
-  function start(own = READING, names = ['SA_TOKEN', 'SA_USER']) {
+  function begin(own = READING, names = NAMES, Core = undefined) {
     const log = new hook.Log((line) => lines.push(JSON.parse(line)));
     account = new hook.Account(names, people.socket, log, env);
-    config = configure(own);
-    core = coreOf(config, warehouse, { people, log, account });
+    start(own, {}, { log, account }, Core);
     account.follow();
   }
-  const driver = async (username) => core.driverFor(await contextOf(config, username ? { username } : {}));
-  const query = async (...args) => (await (await driver()).query('select 1', [], ...args))[0].user;
-  async function rotate(token, { keep = false, user = 'service' } = {}) {
+  const query = (...args) => who(null, ...args);
+  async function renew(token, { keep = false, user = 'service' } = {}) {
     if (!keep) warehouse.valid.clear();
     warehouse.valid.set(token, user);
     resolver.environment({ SA_TOKEN: token });
@@ -51,10 +37,10 @@ describe('the service account', () => {
   const told = () => lines.filter((l) => l.message.startsWith('the service account'));
 
   it('rotates in the environment of the running process, and in the driver that Cube holds', async () => {
-    start();
+    begin();
     const before = await driver();
     assert.equal(await query(), 'service');
-    await rotate('second-service-token');
+    await renew('second-service-token');
     assert.equal(env.SA_TOKEN, 'second-service-token');
     assert.equal(await query(), 'service');
     assert.equal(await driver(), before);
@@ -64,12 +50,10 @@ describe('the service account', () => {
   });
 
   it('lets what runs end on the driver it began with', async () => {
-    start();
+    begin();
     await query();
-    let end;
-    const running = query(new Promise((resolve) => { end = resolve; }));
-    while (!warehouse.drivers[0].waits) await wait(1);
-    await rotate('second-service-token', { keep: true });
+    const [running, end] = await begun(null);
+    await renew('second-service-token', { keep: true });
     assert.equal(await query(), 'service');
     assert.deepEqual(warehouse.drivers.map((d) => d.released), [false, false]);
     end();
@@ -79,7 +63,7 @@ describe('the service account', () => {
   });
 
   it('rotates under load without a failed query, also for whoever has no connection of their own', { timeout: 20_000 }, async () => {
-    start();
+    begin();
     const done = { over: false, queries: 0 };
     const work = async (username) => {
       while (!done.over) {
@@ -90,7 +74,7 @@ describe('the service account', () => {
     const workers = [undefined, 'carol', undefined, 'dave'].flatMap((name) => [work(name), work(name)]);
     for (let i = 0; i < 20; i++) {
       await wait(10);
-      await rotate(`service-token-${i}`, { keep: true });
+      await renew(`service-token-${i}`, { keep: true });
       warehouse.valid.delete(`service-token-${i - 2}`); // a token is replaced while there is a quarter of its life left
     }
     done.over = true;
@@ -101,7 +85,7 @@ describe('the service account', () => {
   });
 
   it('is heard of without a question: at once when connected, again after the resolver was away', { timeout: 10_000 }, async () => {
-    start();
+    begin();
     while (!resolver.connections.size) await wait(5);
     assert.equal(resolver.asked(), 0);
     resolver.environment({ SA_TOKEN: 'second-service-token' });
@@ -112,7 +96,7 @@ describe('the service account', () => {
   });
 
   it('takes only what injection set, only text, and what it knows already is no news', async () => {
-    start();
+    begin();
     for (const values of [{ NODE_OPTIONS: '--inspect', PATH: '/x' }, { SA_TOKEN: 7 }, { SA_TOKEN: FIRST }, null, 'text']) {
       resolver.environment(values);
       await heard();
@@ -122,34 +106,34 @@ describe('the service account', () => {
   });
 
   it('is gone from the environment when it was withdrawn, whatever connections there were, and said', async () => {
-    start();
+    begin();
     assert.equal(await query(), 'service');
     resolver.environment({ SA_TOKEN: null });
     await heard();
     assert.equal('SA_TOKEN' in env, false);
     await assert.rejects(query(), /authentication failed/);
     assert.deepEqual(told().map((l) => [l.level, l.reason, l.variables]), [['warning', 'ServiceAccountWithdrawn', ['SA_TOKEN']]]);
-    await rotate('second-service-token');
+    await renew('second-service-token');
     assert.equal(await query(), 'service');
   });
 
   it('serves on with what it has, when the warehouse does not let the newer value in', async () => {
-    start();
+    begin();
     assert.equal(await query(), 'service');
     resolver.environment({ SA_TOKEN: 'mistyped-service-token' });
     await heard();
     assert.deepEqual([await query(), await query()], ['service', 'service']);
     assert.equal(warehouse.refused, 1);
-    await rotate('second-service-token');
+    await renew('second-service-token');
     assert.equal(await query(), 'service');
     assert.equal(warehouse.drivers.at(-1).config.password, 'second-service-token');
   });
 
   it('is renewed where the configuration kept the value of the start, as os.environ does', async () => {
     const kept = env.SA_TOKEN;
-    start({ driverFactory: () => ({ type: 'fake', password: `${kept}`, extra: [{ header: `Bearer ${kept}` }], user: 'cube' }) });
+    begin({ driverFactory: () => ({ type: 'fake', password: `${kept}`, extra: [{ header: `Bearer ${kept}` }], user: 'cube' }) });
     assert.equal(await query(), 'service');
-    await rotate('second-service-token');
+    await renew('second-service-token');
     resolver.environment({ SA_USER: 'other' });
     await heard();
     assert.equal(await query(), 'service');
@@ -157,7 +141,7 @@ describe('the service account', () => {
   });
 
   it('is fetched anew once when the warehouse refuses it before its end, and reads are asked again', { timeout: 10_000 }, async () => {
-    start();
+    begin();
     resolver.environment({ SA_TOKEN: FIRST }, { SA_TOKEN: 7 });
     await heard();
     assert.equal(await query(), 'service');
@@ -171,7 +155,7 @@ describe('the service account', () => {
   });
 
   it('is not logged in with again and again while no other token comes', { timeout: 10_000 }, async () => {
-    start();
+    begin();
     resolver.environment({ SA_TOKEN: FIRST }, { SA_TOKEN: 7 });
     await heard();
     await query();
@@ -182,7 +166,7 @@ describe('the service account', () => {
   });
 
   it('is reported to nobody where the operator cannot fetch another one', async () => {
-    start();
+    begin();
     await query();
     resolver.environment({ SA_TOKEN: FIRST });
     warehouse.valid.clear();
@@ -195,7 +179,7 @@ describe('the service account', () => {
     Object.assign(env, { CUBEJS_DS_A_DB_PASS: 'first-password-of-a', CUBEJS_DS_B_DB_PASS: 'first-password-of-b', CUBEJS_DB_PASS: 'first-password' });
     // what is another data source's by its name, and is written into the configuration all the same
     const written = ({ dataSource }) => ({ type: 'fake', dataSource, password: FIRST, ...(dataSource === 'c' && { other: env.CUBEJS_DS_B_DB_PASS }) });
-    start({ driverFactory: written }, ['CUBEJS_DS_A_DB_PASS', 'CUBEJS_DS_B_DB_PASS', 'CUBEJS_DB_PASS']);
+    begin({ driverFactory: written }, ['CUBEJS_DS_A_DB_PASS', 'CUBEJS_DS_B_DB_PASS', 'CUBEJS_DB_PASS']);
     const context = await contextOf(config, {});
     const drivers = {};
     for (const name of ['default', 'a', 'b', 'c']) drivers[name] = await core.driverFor(context, name);
@@ -212,14 +196,14 @@ describe('the service account', () => {
   });
 
   it("is tested by Cube's probes each time, unlike a person's driver", async () => {
-    start();
+    begin();
     const mine = await driver();
     warehouse.valid.clear();
     await assert.rejects(mine.testConnection(), /authentication failed/);
   });
 
   it('is in no line of the log, and taken out of what drivers say', async () => {
-    start({ driverFactory: () => ({ type: 'fake', password: env.SA_TOKEN, fails: env.SA_TOKEN !== FIRST }) });
+    begin({ driverFactory: () => ({ type: 'fake', password: env.SA_TOKEN, fails: env.SA_TOKEN !== FIRST }) });
     await driver();
     resolver.environment({ SA_TOKEN: 'second-service-token' });
     await heard();
@@ -231,22 +215,18 @@ describe('the service account', () => {
   });
 
   it('never exchanges a driver that driverFactory always gives anew', async () => {
-    start();
-    const only = new PooledDriver(warehouse, { password: FIRST });
-    core.resolveDriver = Object.getPrototypeOf(core).resolveDriver;
-    const Core = fakeCore(warehouse);
+    const [Core, only] = [fakeCore(warehouse), new PooledDriver(warehouse, { password: FIRST })];
     Core.prototype.resolveDriver = async () => only;
-    hook.patch('/x/@cubejs-backend/server-core/dist/src/core/server.js', { CubejsServerCore: Core }, { people, settings: SETTINGS, log: new hook.Log(() => {}), account });
-    core = new Core(config);
+    begin(READING, NAMES, Core);
     assert.equal(await query(), 'service');
-    await rotate('second-service-token', { keep: true });
+    await renew('second-service-token', { keep: true });
     assert.equal(await query(), 'service');
     await wait(5);
     assert.equal(only.released, false);
   });
 
   it('leaves drivers as they are where nothing can rotate', async () => {
-    start(READING, []);
+    begin(READING, []);
     assert.ok((await driver()) instanceof PooledDriver);
     assert.equal(await driver(), warehouse.drivers[0]);
     await wait(20);

@@ -1,20 +1,10 @@
 // Who the caller is, and what the security context and the orchestrator are for them.
-'use strict';
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import util from 'node:util';
 
-const assert = require('node:assert/strict');
-const { afterEach, beforeEach, describe, it } = require('node:test');
-const util = require('node:util');
-
-const { active } = require('../fakes.cjs');
-const { DOCUMENTED, anew, cloudOf, contextOf, helpers, hook, missing } = require('../harness.cjs');
-
-let resolver;
-let people;
-let lines;
-const { configure } = helpers(() => ({ resolver, people, lines }));
-
-beforeEach(async () => { ({ resolver, people, lines } = await anew()); });
-afterEach(() => resolver.stop());
+import { active } from '../fakes.mjs';
+import { DOCUMENTED, cloudOf, configure, contextOf, hook, lines, missing, people, resolver, restarted } from '../harness.mjs';
 
 describe('the security context', () => {
   it('has the documented shape, and a token that is read but never serialised', async () => {
@@ -186,7 +176,7 @@ describe('the orchestrator', () => {
     resolver.sources.alice = { a: active('1'), b: active('2') };
     const one = await idOf(configure(), { username: 'alice' });
     resolver.sources.alice = { b: active('2'), a: active('1'), c: missing() };
-    people = new hook.People(resolver.path);
+    restarted();
     assert.equal(await idOf(configure(), { username: 'alice' }), one);
   });
 

@@ -1,31 +1,14 @@
 // What a refused log-in looks like, and what a live driver does about it.
-'use strict';
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import { describe, it } from 'node:test';
+import util from 'node:util';
 
-const assert = require('node:assert/strict');
-const { afterEach, beforeEach, describe, it } = require('node:test');
-const util = require('node:util');
-
-const { PooledDriver, wait } = require('../fakes.cjs');
-const { DOCUMENTED, anew, coreOf, helpers, hook } = require('../harness.cjs');
-
-let resolver;
-let people;
-let lines;
-let warehouse;
-let config;
-let core;
-const { configure, heard, signIn, rotate, driver, who, begun } = helpers(() => ({ resolver, people, lines, warehouse, config, core }));
-
-beforeEach(async () => { ({ resolver, people, lines, warehouse } = await anew()); });
-afterEach(() => resolver.stop());
-
-function start(own, given) {
-  config = configure(own, given);
-  core = coreOf(config, warehouse, { people });
-}
+import { PooledDriver, wait } from '../fakes.mjs';
+import { DOCUMENTED, begun, driver, heard, hook, people, resolver, rotate, signIn, start, warehouse, who } from '../harness.mjs';
 
 describe('the signs of a refused log-in', () => {
-  const recorded = require('../refusals.json');
+  const recorded = JSON.parse(fs.readFileSync(new URL('../refusals.json', import.meta.url)));
   const errorOf = ({ message, cause, ...more }) => Object.assign(new Error(message, cause && { cause: errorOf(cause) }), more);
 
   for (const { type, what, error } of recorded.failures) it(`${type}: ${what}`, () => assert.ok(hook.isCertainRefusal(errorOf(error), type)));

@@ -1,13 +1,11 @@
 // A resolver that does what a test says, and just enough of Cube's classes for the hook to patch.
-'use strict';
-
-const fs = require('node:fs');
-const net = require('node:net');
-const os = require('node:os');
-const path = require('node:path');
+import fs from 'node:fs';
+import net from 'node:net';
+import os from 'node:os';
+import path from 'node:path';
 
 /** The protocol's resolver on a unix socket; answers come from `sources` by username. */
-class FakeResolver {
+export class FakeResolver {
   constructor() {
     this.folder = fs.mkdtempSync(path.join(os.tmpdir(), 'hook-'));
     this.path = path.join(this.folder, 'resolver.sock');
@@ -82,7 +80,7 @@ class FakeResolver {
 }
 
 /** An active credential. */
-function active(accessToken, more = {}) {
+export function active(accessToken, more = {}) {
   return {
     status: 'active', reason: 'Active', accessToken, expiresAt: new Date(Date.now() + 3_600_000).toISOString(), revision: 1,
     grant: 'g1', authorizeURL: 'https://portal/warehouse', fallback: 'ServiceAccount', ...more,
@@ -90,7 +88,7 @@ function active(accessToken, more = {}) {
 }
 
 /** The warehouse: which tokens it lets in, and what was done as whom. */
-class FakeWarehouse {
+export class FakeWarehouse {
   constructor() {
     this.valid = new Map();
     this.drivers = [];
@@ -108,7 +106,7 @@ class FakeWarehouse {
 }
 
 /** A driver with a pool of one connection that behaves as generic-pool does: a refused log-in is tried again for ever. */
-class PooledDriver {
+export class PooledDriver {
   constructor(warehouse, config) {
     this.warehouse = warehouse;
     this.config = config;
@@ -170,7 +168,7 @@ class PooledDriver {
 }
 
 /** The parts of Cube's core that the hook patches; `resolveDriver` is Cube 1.7.43's. */
-function fakeCore(warehouse) {
+export function fakeCore(warehouse) {
   return class CubejsServerCore {
     constructor(config) {
       this.options = { ...config, driverFactory: async (context) => config.driverFactory(context) };
@@ -207,6 +205,4 @@ function fakeCore(warehouse) {
   };
 }
 
-const wait = (milliseconds) => new Promise((resolve) => { setTimeout(resolve, milliseconds); });
-
-module.exports = { FakeResolver, FakeWarehouse, PooledDriver, active, fakeCore, wait };
+export const wait = (milliseconds) => new Promise((resolve) => { setTimeout(resolve, milliseconds); });

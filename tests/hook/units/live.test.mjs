@@ -1,29 +1,11 @@
 // A live driver: the person whom it is for, through the rotations of their token and to the end of their sign-in.
-'use strict';
+import assert from 'node:assert/strict';
+import { Readable } from 'node:stream';
+import { describe, it } from 'node:test';
+import util from 'node:util';
 
-const assert = require('node:assert/strict');
-const { Readable } = require('node:stream');
-const { afterEach, beforeEach, describe, it } = require('node:test');
-const util = require('node:util');
-
-const { wait } = require('../fakes.cjs');
-const { anew, coreOf, helpers, missing } = require('../harness.cjs');
-
-let resolver;
-let people;
-let lines;
-let warehouse;
-let config;
-let core;
-const { configure, heard, signIn, rotate, driver, who, begun } = helpers(() => ({ resolver, people, lines, warehouse, config, core }));
-
-beforeEach(async () => { ({ resolver, people, lines, warehouse } = await anew()); });
-afterEach(() => resolver.stop());
-
-function start(own, given) {
-  config = configure(own, given);
-  core = coreOf(config, warehouse, { people });
-}
+import { wait } from '../fakes.mjs';
+import { begun, driver, heard, missing, resolver, rotate, signIn, start, warehouse, who } from '../harness.mjs';
 
 describe('a live driver', () => {
   it('is the person, or the service account', async () => {

@@ -1,20 +1,10 @@
 // What the hook does when it is loaded: it patches the Cube that it knows, and leaves every other process alone.
-'use strict';
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { describe, it } from 'node:test';
 
-const assert = require('node:assert/strict');
-const { execFileSync } = require('node:child_process');
-const { afterEach, beforeEach, describe, it } = require('node:test');
-
-const { FakeWarehouse, fakeCore } = require('../fakes.cjs');
-const { DOCUMENTED, HOOK, SETTINGS, anew, helpers, hook } = require('../harness.cjs');
-
-let resolver;
-let people;
-let lines;
-const { configure } = helpers(() => ({ resolver, people, lines }));
-
-beforeEach(async () => { ({ resolver, people, lines } = await anew()); });
-afterEach(() => resolver.stop());
+import { FakeWarehouse, fakeCore } from '../fakes.mjs';
+import { DOCUMENTED, HOOK, SETTINGS, configure, hook, lines, people } from '../harness.mjs';
 
 describe('installation', () => {
   const given = () => ({ people, settings: SETTINGS, log: new hook.Log(() => {}) });

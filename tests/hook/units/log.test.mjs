@@ -1,19 +1,9 @@
 // What the hook says in its log, and what it counts.
-'use strict';
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
 
-const assert = require('node:assert/strict');
-const { afterEach, beforeEach, describe, it } = require('node:test');
-
-const { wait } = require('../fakes.cjs');
-const { anew, contextOf, helpers, hook } = require('../harness.cjs');
-
-let resolver;
-let people;
-let lines;
-const { configure } = helpers(() => ({ resolver, people, lines }));
-
-beforeEach(async () => { ({ resolver, people, lines } = await anew()); });
-afterEach(() => resolver.stop());
+import { wait } from '../fakes.mjs';
+import { configure, contextOf, hook, lines, people, resolver } from '../harness.mjs';
 
 describe('the log', () => {
   it('says a decision once a minute, a new reason at once, and never a token', () => {

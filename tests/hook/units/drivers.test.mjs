@@ -1,27 +1,9 @@
 // What depends on the driver: Snowflake's roles and sessions, Databricks' own client, and the configuration that is generated.
-'use strict';
+import assert from 'node:assert/strict';
+import { afterEach, describe, it } from 'node:test';
 
-const assert = require('node:assert/strict');
-const { afterEach, beforeEach, describe, it } = require('node:test');
-
-const { PooledDriver, active } = require('../fakes.cjs');
-const { DOCUMENTED, anew, contextOf, coreOf, helpers, missing } = require('../harness.cjs');
-
-let resolver;
-let people;
-let lines;
-let warehouse;
-let config;
-let core;
-const { configure, signIn, driver, who } = helpers(() => ({ resolver, people, lines, warehouse, config, core }));
-
-beforeEach(async () => { ({ resolver, people, lines, warehouse } = await anew()); });
-afterEach(() => resolver.stop());
-
-function start(own, given) {
-  config = configure(own, given);
-  core = coreOf(config, warehouse, { people });
-}
+import { PooledDriver, active } from '../fakes.mjs';
+import { DOCUMENTED, config, configure, contextOf, driver, lines, missing, people, resolver, signIn, start, warehouse, who } from '../harness.mjs';
 
 describe('a live driver', () => {
   const snowflake = (more) => ({ ...DOCUMENTED, driverFactory: (context) => ({ ...DOCUMENTED.driverFactory(context), type: 'snowflake', ...more }) });

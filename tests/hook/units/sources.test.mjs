@@ -1,27 +1,9 @@
 // Which data source a credential is for, and who is denied one.
-'use strict';
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
 
-const assert = require('node:assert/strict');
-const { afterEach, beforeEach, describe, it } = require('node:test');
-
-const { active } = require('../fakes.cjs');
-const { DOCUMENTED, anew, contextOf, coreOf, helpers, missing } = require('../harness.cjs');
-
-let resolver;
-let people;
-let lines;
-let warehouse;
-let config;
-let core;
-const { configure, heard, signIn, who } = helpers(() => ({ resolver, people, lines, warehouse, config, core }));
-
-beforeEach(async () => { ({ resolver, people, lines, warehouse } = await anew()); });
-afterEach(() => resolver.stop());
-
-function start(own, given) {
-  config = configure(own, given);
-  core = coreOf(config, warehouse, { people });
-}
+import { active } from '../fakes.mjs';
+import { DOCUMENTED, config, contextOf, core, heard, missing, resolver, signIn, start, warehouse, who } from '../harness.mjs';
 
 describe('a live driver', () => {
   it('tells the data sources apart: the other token is no reason to exchange, the refused one is invalidated', async () => {
