@@ -1,10 +1,12 @@
-"""The warehouses that the hook's tests ask whom they see: Trino with its issuer, and PostgreSQL."""
+"""What the hook's tests meet: the warehouses that say who asks (Trino with its issuer, PostgreSQL), and the resolver."""
 
 from collections.abc import Iterator
 
 import pytest
 
+from tests.hook.drivers import Canaries
 from tests.hook.issuer import ISSUER, Issuer
+from tests.hook.resolver import FakeResolver
 from tests.parts.postgres import Postgres
 from tests.parts.warehouse import Warehouse
 
@@ -26,3 +28,14 @@ def warehouse(issuer: Issuer, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def postgres() -> Iterator[Postgres]:
     with Postgres() as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def resolver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeResolver]:
+    with FakeResolver(tmp_path_factory.mktemp("socket") / "resolver.sock") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def canaries() -> Canaries:
+    return Canaries()

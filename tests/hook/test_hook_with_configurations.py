@@ -17,12 +17,6 @@ from tests.parts.postgres import DATABASE, SERVICE, Postgres
 CONFIGURATIONS = Path(__file__).parent / "configurations"
 
 
-@pytest.fixture(scope="module")
-def resolver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeResolver]:
-    with FakeResolver(tmp_path_factory.mktemp("socket") / "resolver.sock") as running:
-        yield running
-
-
 @pytest.fixture(scope="module", params=["cube.js", "cube.py"])
 def cube(
     request: pytest.FixtureRequest, postgres: Postgres, resolver: FakeResolver, tmp_path_factory: pytest.TempPathFactory

@@ -27,12 +27,6 @@ SERVICE = "cube-service-account"
 
 
 @pytest.fixture(scope="module")
-def resolver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeResolver]:
-    with FakeResolver(tmp_path_factory.mktemp("socket") / "resolver.sock") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the documented configuration with a model whose answers Cube may keep for an hour."""
     copy = tmp_path_factory.mktemp("project") / "cube"

@@ -32,19 +32,8 @@ module.exports.driverFactory = (context) => ({ ...documented(context), oauthClie
 
 
 @pytest.fixture(scope="module")
-def canaries() -> Canaries:
-    return Canaries()
-
-
-@pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databricks]:
     with Databricks(tmp_path_factory.mktemp("tls")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def resolver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeResolver]:
-    with FakeResolver(tmp_path_factory.mktemp("socket") / "resolver.sock") as running:
         yield running
 
 

@@ -30,12 +30,6 @@ REFUSED_FOR = 5
 
 
 @pytest.fixture(scope="module")
-def resolver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeResolver]:
-    with FakeResolver(tmp_path_factory.mktemp("socket") / "resolver.sock") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def settings(postgres: Postgres, resolver: FakeResolver) -> dict[str, str]:
     warehouse = postgres.environment() | {"CUBEJS_DATASOURCES": "default,lake"}
     hook = {"CUBE_OAUTH_SOCKET": str(resolver.path), "CUBE_OAUTH_USERNAME_CLAIM": "username"}

@@ -25,19 +25,8 @@ REVOKED = {"status": "revoked", "reason": "Revoked", "fallback": "ServiceAccount
 
 
 @pytest.fixture(scope="module")
-def canaries() -> Canaries:
-    return Canaries()
-
-
-@pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Snowflake]:
     with Snowflake(tmp_path_factory.mktemp("tls"), "XXXXXXXXX.us-east-1") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def resolver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeResolver]:
-    with FakeResolver(tmp_path_factory.mktemp("socket") / "resolver.sock") as running:
         yield running
 
 

@@ -31,12 +31,6 @@ REFUSED = re.compile(r'Nobody logs in as ".*" with this password')
 
 
 @pytest.fixture(scope="module")
-def resolver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeResolver]:
-    with FakeResolver(tmp_path_factory.mktemp("socket") / "resolver.sock") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def passwords(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("passwords") / "passwords"
     file.touch()
