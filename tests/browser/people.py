@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Request, expect, sync_playwright
 
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 PATIENCE = 20_000
 """Milliseconds until what must appear has to be there; two cores may be busy."""
+
+expect.set_options(timeout=PATIENCE)
 
 _ARGUMENTS = (
     "--no-sandbox",  # tests run as root, and what is opened is our own
@@ -121,7 +123,7 @@ class Person:
             self.sign_in(username, password)
         self.consent(allow=allow)
         if allow:
-            expect(self.app(app)).to_have_attribute("data-state", "Active", timeout=PATIENCE)
+            expect(self.app(app)).to_have_attribute("data-state", "Active")
 
     def begin(self, app: str) -> None:
         """Press Authorize or Reconnect; the next page is the provider's."""
@@ -140,7 +142,7 @@ class Person:
         self.home()
         self.app(app).get_by_role("link", name="Disconnect").click()
         self.page.get_by_role("button", name="Disconnect").click()
-        expect(self.app(app)).to_have_attribute("data-state", "Pending", timeout=PATIENCE)
+        expect(self.app(app)).to_have_attribute("data-state", "Pending")
 
     def log_out(self) -> None:
         """Log out of the portal; the provider may still remember the person."""
@@ -153,6 +155,13 @@ class Person:
         """Open Connected apps, unless it is open already."""
         if self.page.url != self.portal + "/":
             self.page.goto(self.portal + "/")
+
+    def weigh(self, url: str) -> dict[str, int]:
+        """Open a page in a new tab; the bytes that came for each address, headers included, but for the stream that never ends."""
+        page, requests = self.context.new_page(), list[Request]()
+        page.on("request", lambda request: requests.append(request))  # noqa: PLW0108 - playwright takes no method of a list
+        page.goto(url, wait_until="load")
+        return {request.url: _weight(request) for request in requests if urlsplit(request.url).path != "/events"}
 
     def app(self, app: str) -> Locator:
         """The entry of `namespace/name` on the page."""
@@ -181,3 +190,9 @@ class Person:
     def close(self) -> None:
         """Close the browser window and forget the profile."""
         self.context.close()
+
+
+def _weight(request: Request) -> int:
+    request.response().finished()
+    sizes = request.sizes()
+    return sizes["responseBodySize"] + sizes["responseHeadersSize"]

@@ -3,7 +3,6 @@
 The portal and the browser are real; the objects are made up, since a controller would put its own status in their place.
 """
 
-from contextlib import contextmanager
 from datetime import timedelta
 from urllib.parse import urlsplit
 
@@ -67,16 +66,6 @@ BROKEN = {
 def cookie_of(place, username, groups=()):
     value, _ = place.session(username, groups)
     return {"name": SESSION_COOKIE, "value": value, "url": place.url.replace("http", "https"), "secure": True}
-
-
-@contextmanager
-def finished(page):
-    """The requests that the page makes in this block, but the one that never ends."""
-    made = []
-    page.on("requestfinished", lambda request: made.append(request))  # noqa: PLW0108 - playwright takes no method of a list
-    yield made
-    page.wait_for_load_state("load")
-    made[:] = [request for request in made if urlsplit(request.url).path != "/events"]
 
 
 def log_in(place, someone, username, groups=()):
@@ -234,13 +223,10 @@ def test_a_first_visit_to_thirty_apps_takes_less_than_14_kb(browser, everything,
     """Everything on the wire, headers included, but the icon: as much as a server sends before it has to wait for the browser."""
     with Person(browser) as someone:
         someone.context.add_cookies([cookie_of(everything, "paula", ("platform",))])
-        with finished(someone.page) as requests:
-            someone.page.goto(everything.url + path)
-            expect(someone.page.locator("li.app").nth(29)).to_be_attached()
-        sizes = {urlsplit(request.url).path: request.sizes() for request in requests}
-    assert {path, "/static/portal.css", "/static/portal.js"} <= set(sizes)
-    sent = [size["responseBodySize"] + size["responseHeadersSize"] for name, size in sizes.items() if not name.endswith(".svg")]
-    assert sum(sent) < 14 * 1024
+        weights = someone.weigh(everything.url + path)
+        expect(someone.context.pages[-1].locator("li.app").nth(29)).to_be_attached()
+    assert {path, "/static/portal.css", "/static/portal.js"} <= {urlsplit(url).path for url in weights}
+    assert sum(weight for url, weight in weights.items() if not url.endswith(".svg")) < 14 * 1024
 
 
 @pytest.mark.parametrize("size", SIZES)
