@@ -50,6 +50,8 @@ class Behaviour:
     over: Mapping[str, str] = field(default_factory=lambda: {"error": "invalid_grant"})
     """How it says that a refresh token is dead."""
     over_status: int = 400
+    stranger: Mapping[str, str] = field(default_factory=lambda: {"error": "invalid_client"})
+    """How it says that it does not know the client, with 401."""
     expires_in: Any = 600
     says: Mapping[str, Any] = field(default_factory=dict)
     """More fields of its answers to a code; ``{person}`` is filled in."""
@@ -199,7 +201,7 @@ class Emulator:
         raise web.HTTPFound(f"{REDIRECT_URI}?{urlencode(answer)}")
 
     def _authenticate(self, request: web.Request, form: Mapping[str, str]) -> None:
-        wrong = RefusedError("invalid_client", 401)
+        wrong = RefusedError(self.behaviour.stranger, 401)
         method = self.behaviour.authentication
         header = request.headers.get("Authorization", "")
         used = (

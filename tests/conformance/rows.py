@@ -115,6 +115,13 @@ ROWS: dict[str, Row] = {
             },
         ),
     ),
+    "Ory Hydra, whose used refresh tokens are a 401": Row(
+        BY_ISSUER, Behaviour(**OPENID, refresh="single-use", over={"error": "token_inactive"}, over_status=401)
+    ),
+    "Auth0, which denies access to a client with a wrong secret": Row(
+        BY_ISSUER,
+        Behaviour(**OPENID, refresh="single-use", stranger={"error": "access_denied", "error_description": "Unauthorized"}),
+    ),
     # --- knobs
     "PKCE off": Row({**BY_URLS, "pkce": False}, Behaviour(pkce="unknown"), subject=None),
     "requests as JSON": Row({**BY_URLS, "requestFormat": "JSON"}, Behaviour(requests="json"), subject=None),

@@ -311,12 +311,15 @@ BY_CODE: Mapping[str, Reason] = {
     "internal_error": PROVIDER_UNAVAILABLE,
     "internal_failure": PROVIDER_UNAVAILABLE,
     "not_allowed": ACCESS_DENIED,  # Keycloak: this person may not have an offline token
+    "token_inactive": INVALID_GRANT,  # Ory Hydra up to 2.2 and others that are built on fosite, with 401
 }
 """By the ``error`` of the answer, in lower case."""
 
 BY_CODE_AND_STATUS: Mapping[tuple[str, int], Reason] = {
     # Keycloak says so of a wrong secret; a client without the right is a 400 (RFC 6749, section 5.2)
     ("unauthorized_client", 401): INVALID_CLIENT,
+    # Auth0 says so of a wrong secret or way of authentication; 401 is the RFC's status for that, and no person's
+    ("access_denied", 401): INVALID_CLIENT,
 }
 """By the ``error`` and the HTTP status, where the code alone says the wrong thing."""
 
@@ -327,6 +330,8 @@ BY_DESCRIPTION: Mapping[tuple[str, str], Reason] = {
     ("invalid_request", "has already been claimed by another client"): INVALID_GRANT,
     ("invalid_request", "refresh token expired"): INVALID_GRANT,
     ("invalid_request", "invalid or expired code"): INVALID_GRANT,
+    # Atlassian, with 403
+    ("unauthorized_client", "refresh_token is invalid"): INVALID_GRANT,
 }
 """By ``error`` and words of ``error_description`` (lower case), where the code alone says the wrong thing."""
 
