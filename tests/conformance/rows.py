@@ -115,6 +115,14 @@ ROWS: dict[str, Row] = {
             },
         ),
     ),
+    "Zitadel, which describes dead refresh tokens by keys": Row(
+        BY_ISSUER,
+        Behaviour(
+            **OPENID,
+            refresh="single-use",
+            over={"error": "invalid_request", "error_description": "Errors.OIDCSession.RefreshTokenInvalid"},
+        ),
+    ),
     "Ory Hydra, whose used refresh tokens are a 401": Row(
         BY_ISSUER, Behaviour(**OPENID, refresh="single-use", over={"error": "token_inactive"}, over_status=401)
     ),

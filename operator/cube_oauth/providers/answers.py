@@ -31,6 +31,7 @@ _A_POINT_IN_TIME = 10**9
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]+)?")
 _DIGITS = re.compile(r"[0-9]{1,9}")
 _TOKEN = re.compile(r"[\x20-\x7e]+")
+_ACCESS_TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
 @dataclass(frozen=True)
@@ -130,10 +131,15 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _token(value: object) -> SecretStr | None:
+def _token(value: object, form: re.Pattern[str] = _TOKEN) -> SecretStr | None:
     """A token is printable ASCII (RFC 6749, appendix A.12); anything else could not stand in a header."""
     text = _text(value)
-    return SecretStr(text) if text and _TOKEN.fullmatch(text) else None
+    return SecretStr(text) if text and form.fullmatch(text) else None
+
+
+def _access_token(value: object) -> SecretStr | None:
+    """It holds no space (RFC 6750, section 2.1): Casdoor has given sentences about an error in its place."""
+    return _token(value, _ACCESS_TOKEN)
 
 
 def _scopes(value: object, separator: str) -> tuple[str, ...]:
@@ -170,7 +176,7 @@ def token_answer(answer: HTTPAnswer, scope_separator: str = " ") -> TokenAnswer:
     An access token in a 2xx answer counts, whatever else is beside it: a rotated refresh token must not be lost.
     """
     found = fields(answer) if answer.status in _OK else {}
-    access_token = _token(found.get("access_token"))
+    access_token = _access_token(found.get("access_token"))
     if access_token is None:
         refuse(answer)
         raise error(UNREADABLE_ANSWER, retry_after=answer.retry_after)

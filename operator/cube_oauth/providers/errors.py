@@ -330,6 +330,11 @@ BY_DESCRIPTION: Mapping[tuple[str, str], Reason] = {
     ("invalid_request", "has already been claimed by another client"): INVALID_GRANT,
     ("invalid_request", "refresh token expired"): INVALID_GRANT,
     ("invalid_request", "invalid or expired code"): INVALID_GRANT,
+    # Zitadel, whose descriptions are keys such as Errors.OIDCSession.RefreshTokenInvalid
+    ("invalid_request", "errors.oidcsession.refreshtokeninvalid"): INVALID_GRANT,
+    ("invalid_request", "errors.user.refreshtoken."): INVALID_GRANT,
+    ("invalid_request", "errors.user.code."): INVALID_GRANT,
+    ("invalid_request", "errors.user.notactive"): ACCESS_DENIED,
     # Atlassian, with 403
     ("unauthorized_client", "refresh_token is invalid"): INVALID_GRANT,
 }

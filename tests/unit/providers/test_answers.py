@@ -123,6 +123,10 @@ UNREADABLE = {
     "a number for a token": ('{"access_token": 5}', "application/json"),
     "an empty token": ('{"access_token": ""}', "application/json"),
     "a token with a line break": ('{"access_token": "a\\r\\nX-Evil: 1"}', "application/json"),
+    "a sentence in a token's place (Casdoor)": (
+        '{"access_token": "error: token is expired by 23m58s", "refresh_token": ""}',
+        "application/json",
+    ),
     "a token with a letter that no header can hold": ('{"access_token": "\u00e9"}', "application/json"),
     "no UTF-8": (b"\xff\xfe{}", "application/json"),
     "JSON that is cut off": ('{"access_token": "a"', "application/json"),
