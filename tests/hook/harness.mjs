@@ -39,6 +39,8 @@ beforeEach(async () => {
   resolver = await new FakeResolver().start();
   people = new hook.People(resolver.path);
   lines = [];
+  config = undefined;
+  core = undefined;
   warehouse = new FakeWarehouse();
   warehouse.valid.set('service-token', 'service');
 });

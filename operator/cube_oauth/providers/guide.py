@@ -47,7 +47,7 @@ GUIDES: Mapping[Preset, Guide] = {
             "The discovery document's `issuer` must be `issuerURL`, byte for byte.",
             "`private_key_jwt` signs for the token endpoint; some (Auth0, Zitadel) want `clientAssertionAudience: Issuer`.",
             "Dex and Zitadel call a dead refresh token or code a bad request (`invalid_request`); the description tells, and it is sorted as "
-            "`InvalidGrant`. Ory Hydra up to 2.2 calls a used one `token_inactive`, with 401: sorted alike.",
+            "`InvalidGrant`. Ory Hydra up to 2.2 calls a used or revoked one `token_inactive`, with 401: sorted alike.",
             "Auth0 answers a wrong client secret with `access_denied` and 401: sorted as `InvalidClient`, so nobody has to sign in again.",
             "Many give a refresh token only for `offline_access`, and some only with `authorizationParameters: {prompt: consent}`.",
         ),
