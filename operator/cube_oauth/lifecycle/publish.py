@@ -22,6 +22,10 @@ LONGEST_LIFETIME = timedelta(days=365)
 AUTHORIZED = "Authorized"
 """The condition that says how the last authorization went; kept until the next one."""
 
+TELLING = timedelta(seconds=30)
+"""What two answers say of the refresh token's end tells nothing when they are nearer than this: each is off by the time that its
+request took, and by a rounding."""
+
 SIGN_IN_ENDING = "SignInEnding"
 """The condition that says that the person has to authorize again soon; absent otherwise."""
 
@@ -65,12 +69,15 @@ def _refresh_end(record: TokenRecord, issued: Issued) -> tuple[datetime | None, 
     """When the refresh token ends after a refresh, and whether that moves with each refresh.
 
     A rotated refresh token whose end is not said has an unknown one; a token that stayed keeps its own. The end moves if it moved
-    by at least half of the time that went by.
+    by at least half of the time that went by; what was known of that stays when too little did.
     """
     before, said = record.refresh_token_expires_at, _said_end(issued)
     if said is None:
         return (None, None) if issued.refresh_token else (before, False if before else None)
-    return said, said - before > (issued.issued_at - record.issued_at) / 2 if before else None
+    passed = issued.issued_at - record.issued_at
+    if before is None or passed < TELLING:
+        return said, record.refresh_token_rolls if before else None
+    return said, said - before > passed / 2
 
 
 def granted(

@@ -202,6 +202,15 @@ def test_whether_an_end_moves_is_learnt_from_the_first_refresh(what, answer, rol
     assert (after.refresh_token_rolls, after.refresh_token_expires_at) == (rolls, end)
 
 
+@pytest.mark.parametrize("known", [None, True, False])
+@pytest.mark.parametrize("moved", [-2 * SECOND, 2 * SECOND])
+def test_answers_that_come_soon_after_each_other_tell_nothing_of_it(known, moved):
+    """One of the requests took two seconds longer than the other."""
+    before = token(age=3 * SECOND, refresh_token_expires_at=NOW + 20 * DAY, refresh_token_rolls=known)
+    after = refreshed(before, issued(refresh_token_expires_in=20 * DAY + moved), 3600).record
+    assert (after.refresh_token_rolls, after.refresh_token_expires_at) == (known, NOW + 20 * DAY + moved)
+
+
 # ---- clocks two minutes off
 
 
