@@ -383,7 +383,8 @@ class Installation:
         """Move these times of all stored tokens into the past, while no controller runs."""
         for item in self.stored("token"):
             token = TokenSecret.from_kubernetes(item)
-            record = token.record.model_copy(update={name: getattr(token.record, name) - by for name in names})
+            known = {name: moment for name in names if (moment := getattr(token.record, name))}
+            record = token.record.model_copy(update={name: moment - by for name, moment in known.items()})
             self.kube.ask(
                 "PUT", f"{SECRETS.format(self.tokens)}/{token.name}", replace(token, record=record).to_kubernetes(self.tokens)
             )

@@ -94,6 +94,32 @@ def test_a_sign_in_that_the_provider_ended_serves_until_its_end_and_is_then_revo
     installation.connect("alice")
 
 
+def test_a_policy_that_refuses_somebody_for_a_while_costs_no_sign_in(installation, provider):
+    controller = installation.start()
+    installation.app(refresh=EARLY)
+    provider.control.lifetimes(accessToken=15)
+    installation.connect("alice")
+    provider.control.fail(10_000, status=400, body={"error": "invalid_grant", "suberror": "message_only"})
+    reasons = installation.until("alice", "trino", lambda status: "refreshAt" not in status)["conditions"]
+    assert next(one for one in reasons if one["type"] == "Active")["message"].startswith("Connected until")
+    eventually(lambda: "AccessDenied" in [event["reason"] for event in installation.events()], say=installation.tell)
+    installation.until("alice", "trino", lambda status: status["state"] == "Expired")
+    assert condition(installation.look("alice"), "Active")["reason"] == "AccessDenied"
+    assert installation.ready()["status"] == "True"
+    assert provider.control.stats()["injected"] == 1
+    provider.control.heal()
+    provider.control.lifetimes(accessToken=600)
+    controller.terminate()
+    controller = installation.start()  # which is no reason to ask again
+    installation.connect("bob")
+    assert "refresh_token" not in provider.control.stats()["issued"]
+    controller.terminate()
+    installation.age(timedelta(minutes=15), "denied_at")
+    installation.start()
+    assert installation.until("alice", "trino", lambda status: status["state"] == "Active")["revision"] == 2
+    assert provider.control.stats()["redeemedTwice"] == 0
+
+
 def test_an_api_server_that_is_away_for_half_a_minute_costs_nothing(installation, provider, control_plane):
     controller = installation.start()
     installation.app(refresh=EARLY)

@@ -263,7 +263,8 @@ class Credentials:
 
     def _say_if_over(self, observed: Observed, before: UserCredentialStatus, now: UserCredentialStatus) -> None:
         """Say that the present access token is the last as soon as the provider has said so: the person may act before it ends."""
-        ended = observed.token.record.ended if observed.token else None
+        record = observed.token.record if observed.token else None
+        ended = record and (record.ended or record.denied)
         if ended and now.state is State.ACTIVE and before.refresh_at is not None and now.refresh_at is None:
             active = next(condition for condition in now.conditions if condition.type == "Active")
             self._events.warning("UserCredential", observed.credential.metadata, ended, active.message)

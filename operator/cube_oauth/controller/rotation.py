@@ -17,11 +17,11 @@ from cube_oauth.controller.apps import AppNotReadyError, Client
 from cube_oauth.controller.inventory import app_key, key_of
 from cube_oauth.kube.api import KubeError
 from cube_oauth.lifecycle.decide import CLAIM, Observed, origin
-from cube_oauth.lifecycle.publish import Issued, claimed, ended, merged, refreshed, rotated
+from cube_oauth.lifecycle.publish import Issued, claimed, denied, ended, merged, refreshed, rotated
 from cube_oauth.lifecycle.reasons import Reason
 from cube_oauth.lifecycle.revoke import replaced_is_revoked
 from cube_oauth.providers import Kind, ProviderError, TokenAnswer, id_token_claims
-from cube_oauth.providers.errors import SUBJECT_CHANGED
+from cube_oauth.providers.errors import BY_POLICY, SUBJECT_CHANGED
 from cube_oauth.resources.keyring import SealError
 from cube_oauth.resources.names import digest
 from cube_oauth.resources.secrets import Claim, TokenSecret
@@ -311,13 +311,13 @@ class Rotation:
         self._events.warning("UserCredential", meta, problem.reason, problem.message)
 
     async def _finish(self, observed: Observed, reason: str) -> None:
-        """The sign-in is over; its access token serves until it ends. A newer sign-in is left alone."""
+        """The sign-in is over, or rests by a policy; its access token serves until it ends. A newer sign-in is left alone."""
         over, uid = observed.token, observed.credential.metadata.uid
 
         def end(there: TokenSecret | None) -> TokenSecret | None:
             if there is None or over is None or there.refresh_token != over.refresh_token:
                 return None
-            return ended(there, reason)
+            return denied(there, reason, self._clock.now()) if reason in BY_POLICY else ended(there, reason)
 
         await self._tokens.settle(uid, self._tokens.get(uid), end)
         self._say(observed, reason)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from cube_oauth.lifecycle.reasons import Reason
-from cube_oauth.lifecycle.timing import idle, next_refresh, next_warning
+from cube_oauth.lifecycle.timing import again_at, idle, next_refresh, next_warning
 from cube_oauth.resources.usercredential import State, username_problem
 
 if TYPE_CHECKING:
@@ -147,6 +147,12 @@ def can_refresh(observed: Observed) -> bool:
     )
 
 
+def renewable(observed: Observed) -> bool:
+    """Whether the token will be renewed, as far as we can tell."""
+    token = observed.token
+    return token is not None and token.record.denied is None and can_refresh(observed)
+
+
 def last_used(observed: Observed) -> datetime | None:
     """When a query last asked for the credential, as far as the broker told."""
     demand = observed.credential.status.demand
@@ -179,9 +185,11 @@ def decide(observed: Observed, now: datetime) -> Decision:
 
 def _obstacles(observed: Observed) -> list[datetime]:
     """The moments before which no refresh may begin."""
-    claim, seen = observed.token.claim if observed.token else None, observed.claim_seen_at
+    token, seen = observed.token, observed.claim_seen_at
+    claim = token.claim if token else None
     foreign = (seen + CLAIM if seen else claim.deadline) if claim and claim.id != observed.released_claim else None
-    return [moment for moment in (foreign, observed.not_before) if moment]
+    again = again_at(token.record, observed.credential.metadata.uid) if token else None
+    return [moment for moment in (foreign, observed.not_before, again) if moment]
 
 
 def _woken(observed: Observed, now: datetime) -> bool:
@@ -210,13 +218,15 @@ def state_of(observed: Observed, now: datetime) -> tuple[State, Reason | str]:  
     return State.EXPIRED, _why_ended(observed, token, now)
 
 
-def _why_ended(observed: Observed, token: TokenSecret, now: datetime) -> Reason:
+def _why_ended(observed: Observed, token: TokenSecret, now: datetime) -> Reason | str:
     """Why there is no newer access token, although the sign-in is not known to be over."""
     app = observed.app
     if token.refresh_token is None:
         return Reason.NO_REFRESH_TOKEN
     if app is not None and observed.app_ready and not bound(token.record, app):
         return Reason.CLIENT_CHANGED
+    if token.record.denied:
+        return token.record.denied
     if app is not None and idle(token.record, app.spec.refresh, last_used(observed), now):
         return Reason.IDLE
     return Reason.REFRESH_DELAYED

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from cube_oauth.lifecycle.decide import WITHDRAWN, Observed, blocked, bound, can_refresh, last_used, state_of
+from cube_oauth.lifecycle.decide import WITHDRAWN, Observed, blocked, bound, last_used, renewable, state_of
 from cube_oauth.lifecycle.reasons import SENTENCES, Reason
 from cube_oauth.lifecycle.timing import next_refresh, sign_in_ends, warning
 from cube_oauth.resources.meta import Condition, rfc3339, settle
@@ -154,6 +154,8 @@ def refreshed(token: TokenSecret, issued: Issued, default_seconds: int, for_reje
             "refresh_token_rolls": rolls,
             "refreshed_for_rejection": for_rejection,
             "ended": None,
+            "denied": None,
+            "denied_at": None,
         }
     )
     return replace(
@@ -200,15 +202,21 @@ def _redeemed(there: TokenSecret, ours: TokenSecret) -> bool:
 
 
 def _refused(there: TokenSecret, ours: TokenSecret) -> bool:
-    """Whether the sign-in was ended since ``ours``, with the refresh token that was there then, and not by a person."""
+    """Whether somebody else was refused the refresh token of ``ours`` since, and wrote that; not a person's own ending."""
     record = there.record
-    over = there.refresh_token is None and there.claim is None and record.ended not in (None, *WITHDRAWN.values())
-    return over and record.revision == ours.record.revision
+    over = there.refresh_token is None and record.ended not in (None, *WITHDRAWN.values())
+    refused = over or (record.denied is not None and there.refresh_token == ours.refresh_token)
+    return refused and there.claim is None and record.revision == ours.record.revision
 
 
 def ended(token: TokenSecret, reason: str) -> TokenSecret:
     """The Secret after the provider refused the refresh token for good: it is of no use any more."""
     return replace(token, record=token.record.model_copy(update={"ended": reason}), claim=None, refresh_token=None)
+
+
+def denied(token: TokenSecret, reason: str, now: datetime) -> TokenSecret:
+    """The Secret after the provider's policy refused the person: the refresh token stays, for when it permits them again."""
+    return replace(token, record=token.record.model_copy(update={"denied": reason, "denied_at": now}), claim=None)
 
 
 def without_access_token(token: TokenSecret) -> TokenSecret:
@@ -228,7 +236,7 @@ def status(observed: Observed, authorize_url: str, now: datetime) -> UserCredent
     token = observed.token
     record = token.record if token else None
     active = state is State.ACTIVE
-    refreshes = record is not None and can_refresh(observed) and not blocked(observed)
+    refreshes = record is not None and renewable(observed) and not blocked(observed)
     app = observed.app
     return UserCredentialStatus(
         observed_generation=observed.credential.metadata.generation,
@@ -260,7 +268,8 @@ def _known_end(token: TokenSecret) -> datetime | None:
     """When the person has (or had) to authorize again, as far as it is known: an access token that is the last one says it, too."""
     if token.record.ended in WITHDRAWN.values():
         return None
-    return sign_in_ends(token) if token.refresh_token else token.record.expires_at
+    last = token.refresh_token is None or token.record.denied
+    return token.record.expires_at if last else sign_in_ends(token)
 
 
 def _kept(observed: Observed) -> tuple[Condition, ...]:
@@ -293,7 +302,7 @@ def _ready(observed: Observed) -> Condition:
 def _active(observed: Observed, reason: str, *, active: bool) -> Condition:
     message = _sentence(reason, observed)
     token = observed.token
-    if active and token and not can_refresh(observed):
+    if active and token and not renewable(observed):
         message = (
             f"Connected until {rfc3339(token.record.expires_at)}. After that: {_sentence(_obstacle(observed, token), observed)}"
         )
@@ -311,7 +320,7 @@ def _obstacle(observed: Observed, token: TokenSecret) -> str:
     if token.record.ended or token.refresh_token is None:
         return token.record.ended or Reason.NO_REFRESH_TOKEN
     changed = observed.app is not None and observed.app_ready and not bound(token.record, observed.app)
-    return Reason.CLIENT_CHANGED if changed else Reason.APP_NOT_READY
+    return Reason.CLIENT_CHANGED if changed else token.record.denied or Reason.APP_NOT_READY
 
 
 def _sentence(reason: str, observed: Observed) -> str:

@@ -51,9 +51,11 @@ SENTENCES: dict[str, str] = {
     Reason.CLIENT_CHANGED: "The OAuthApp's client ID or token endpoint changed, and tokens are sent to no other place than they "
     "came from: the person authorizes again at status.authorizeURL.",
     Reason.INTERACTION_REQUIRED: "The provider wants the person to log in or to consent again: the person authorizes again at "
+    "status.authorizeURL. If only a policy was wrong, the sign-in goes on by itself once that is corrected: it is tried again, "
+    "ever less often.",
+    Reason.ACCESS_DENIED: "The provider denied access to this person: its administrator permits the application for them. Then the "
+    "sign-in goes on by itself (it is tried again, ever less often), or at once when the person authorizes again at "
     "status.authorizeURL.",
-    Reason.ACCESS_DENIED: "The provider denied access to this person: its administrator permits the application for them, then the "
-    "person authorizes again at status.authorizeURL.",
     Reason.SUBJECT_CHANGED: "The provider renewed this sign-in for somebody else than the person who authorized; what it gave was "
     "revoked. The person authorizes again at status.authorizeURL; if it happens again, tell the provider's administrator.",
     Reason.NO_REFRESH_TOKEN: "The provider gave no refresh token, so a sign-in lasts as long as one access token: the person "

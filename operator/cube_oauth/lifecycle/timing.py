@@ -30,6 +30,9 @@ next at once. Some providers say its end once, and take it for longer."""
 KEEP_ALIVE_UNKNOWN = timedelta(days=1)
 """How often that is done when the provider does not say the refresh token's lifetime; many lapse unused."""
 
+DENIED_SHORTEST, DENIED_LONGEST = timedelta(minutes=15), timedelta(days=1)
+"""Between attempts while the provider's policy refuses a person: a quarter of the time that the last token is old, within these."""
+
 WARNINGS = {"WithinADay": timedelta(days=1), "WithinAWeek": timedelta(days=7)}
 """How long before its end a sign-in is announced to end, nearest first; only if it lasts at least twice as long in all."""
 
@@ -58,6 +61,14 @@ def keep_alive_at(record: TokenRecord, uid: str) -> datetime | None:
     if ends is None or ends - record.issued_at <= KEEP_ALIVE_SHORTEST:
         return None
     return share(record.issued_at, ends, KEEP_ALIVE_PERCENT, uid, record.revision)
+
+
+def again_at(record: TokenRecord, uid: str) -> datetime | None:
+    """When to ask once more after the provider's policy refused, ever less often; None: it did not."""
+    if record.denied_at is None:
+        return None
+    pause = min(max((record.denied_at - record.issued_at) / 4, DENIED_SHORTEST), DENIED_LONGEST)
+    return share(record.denied_at, record.denied_at + pause, 100, uid, record.denied_at)
 
 
 def idle(record: TokenRecord, refresh: Refresh, last_used: datetime | None, now: datetime) -> bool:

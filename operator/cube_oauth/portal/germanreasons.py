@@ -14,9 +14,11 @@ _PROVIDER = {
     "InvalidGrant": "Der Anbieter sagt, dass diese Anmeldung vorbei ist (abgelaufen, widerrufen oder schon benutzt). Im Portal neu "
     "verbinden.",
     "InteractionRequired": "Der Anbieter verlangt eine neue Anmeldung oder Zustimmung, etwa wegen einer Regel für bedingten "
-    "Zugriff. Im Portal neu verbinden.",
+    "Zugriff. Im Portal neu verbinden. Eine Anmeldung, die es gibt, bleibt und geht von selbst weiter, sobald die Regel es "
+    "erlaubt: sie wird wieder versucht, immer seltener.",
     "AccessDenied": "Der Anbieter hat dieser Person den Zugriff verweigert. Bitten Sie die Administration des Anbieters, ihr die "
-    "Anwendung zu erlauben; dann im Portal neu verbinden.",
+    "Anwendung zu erlauben; wer gerade verbindet, verbindet danach noch einmal. Eine Anmeldung, die es gibt, bleibt und geht von "
+    "selbst weiter, sobald die Regel es erlaubt: sie wird wieder versucht, immer seltener.",
     "SubjectChanged": "Der Anbieter hat diese Anmeldung für jemand anders erneuert als für die Person, die zugestimmt hat (OpenID "
     "Connect Core, Abschnitt 12.2); was er gab, wurde widerrufen. Im Portal neu verbinden.",
     "TokenNotExchanged": "Das Warehouse gibt für das Token des Anbieters kein eigenes (spec.tokenExchange). Es muss diese Person "

@@ -161,13 +161,19 @@ def _code(said: object) -> str | None:
     return _text(said)
 
 
+def _description(found: Mapping[str, Any]) -> str:
+    """What stands beside the ``error``: a description (RFC 6749, section 5.2), Entra's suberror, Google's error_subtype."""
+    said = (_text(found.get(name)) for name in ("error_description", "suberror", "error_subtype"))
+    return " ".join(text for text in said if text)
+
+
 def refuse(answer: HTTPAnswer) -> None:
     """Raise the ProviderError that an answer without tokens means, by its body and status; 200 may hold an error, too."""
     found = fields(answer)
     said = found.get("error")
     if answer.status in _OK and not said:
         return
-    raise error(sort(answer.status, _code(said), _text(found.get("error_description"))), retry_after=answer.retry_after)
+    raise error(sort(answer.status, _code(said), _description(found)), retry_after=answer.retry_after)
 
 
 def token_answer(answer: HTTPAnswer, scope_separator: str = " ") -> TokenAnswer:

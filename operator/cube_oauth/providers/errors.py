@@ -64,6 +64,7 @@ def error(reason: Reason, *, retry_after: timedelta | None = None, sent: bool = 
 
 
 _AGAIN = "The person authorizes again in the portal."
+_STAYS = "A sign-in that is there stays, and goes on by itself once the policy permits it: it is tried again, ever less often."
 
 # --- the user's
 INVALID_GRANT = Reason(
@@ -74,13 +75,13 @@ INVALID_GRANT = Reason(
 INTERACTION_REQUIRED = Reason(
     "InteractionRequired",
     Kind.USER,
-    f"The provider wants the person to log in or to consent again, for example by a conditional access policy. {_AGAIN}",
+    f"The provider wants the person to log in or to consent again, for example by a conditional access policy. {_AGAIN} {_STAYS}",
 )
 ACCESS_DENIED = Reason(
     "AccessDenied",
     Kind.USER,
-    "The provider denied access to this person. Ask the provider's administrator to permit the application for them, then "
-    "authorize again in the portal.",
+    "The provider denied access to this person. Ask the provider's administrator to permit the application for them; whoever was "
+    f"just connecting authorizes again in the portal. {_STAYS}",
 )
 SUBJECT_CHANGED = Reason(
     "SubjectChanged",
@@ -256,6 +257,9 @@ ANSWER_TOO_LARGE = Reason(
     "The provider's answer is larger than 1 MiB and was not read. It is tried again; if it stays so, check spec.tokenURL.",
 )
 
+BY_POLICY = (INTERACTION_REQUIRED.word, ACCESS_DENIED.word)
+"""Refusals that say nothing of the refresh token: it is as good as before, and works again once the policy permits it."""
+
 EXCHANGE_FAILED = "The token exchange failed (spec.tokenExchange)."
 """Before the sentence of an error that the warehouse gave, not the provider."""
 
@@ -337,8 +341,18 @@ BY_DESCRIPTION: Mapping[tuple[str, str], Reason] = {
     ("invalid_request", "errors.user.notactive"): ACCESS_DENIED,
     # Atlassian, with 403
     ("unauthorized_client", "refresh_token is invalid"): INVALID_GRANT,
+    # Entra's suberror: what conditional access wants of the person, and what it says when the token is of no use any more
+    ("invalid_grant", "basic_action"): INTERACTION_REQUIRED,
+    ("invalid_grant", "additional_action"): INTERACTION_REQUIRED,
+    ("invalid_grant", "consent_required"): INTERACTION_REQUIRED,
+    ("invalid_grant", "user_password_expired"): INTERACTION_REQUIRED,
+    ("invalid_grant", "message_only"): ACCESS_DENIED,
+    ("interaction_required", "token_expired"): INVALID_GRANT,
+    ("interaction_required", "bad_token"): INVALID_GRANT,
+    # Google's error_subtype, when a Workspace limits how long its people stay signed in
+    ("invalid_grant", "invalid_rapt"): INTERACTION_REQUIRED,
 }
-"""By ``error`` and words of ``error_description`` (lower case), where the code alone says the wrong thing."""
+"""By ``error`` and words of what describes it (lower case), where the code alone says the wrong thing."""
 
 BY_STATUS: Mapping[int, Reason] = {
     401: INVALID_CLIENT,

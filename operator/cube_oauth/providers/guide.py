@@ -130,7 +130,8 @@ GUIDES: Mapping[Preset, Guide] = {
         quirks=(
             "The data source is a scope: `scopes: [openid, profile, offline_access, 2ff814a6-3304-4ab8-85cb-cd0e6f879c1d/.default]` "
             "is Azure Databricks.",
-            "Conditional access runs at each refresh; when it wants the person, the reason is `InteractionRequired`.",
+            "Conditional access runs at each refresh; when it wants the person, the reason is `InteractionRequired`, when it blocks them "
+            "`AccessDenied`. Once the policy is corrected, the sign-in goes on by itself.",
             "`preferred_username` needs the scope `profile`, and may be changed by administrators; where that matters, name people by "
             "`oid` in the portal and set `subject: {source: IDToken, claim: oid}`.",
             "There is no revocation endpoint: disconnecting removes our tokens, the grant stays at Entra.",

@@ -35,7 +35,9 @@ _CONSEQUENCES = {
     Kind.USER: (
         (
             "The sign-in is over. The access token serves until it ends, then the credential is `Expired` or `Revoked`, and the "
-            "person authorizes again. `InvalidGrant` is published as `Revoked`, or as `Expired` after the refresh token's own end."
+            "person authorizes again. `InvalidGrant` is published as `Revoked`, or as `Expired` after the refresh token's own end. "
+            f"After `{'` and `'.join(errors.BY_POLICY)}` the refresh token stays and is tried again, ever less often: "
+            "the provider's policy may permit the person again."
         ),
         "`Authorized` is `False` with the reason.",
     ),
@@ -80,7 +82,7 @@ def _by_reason(rows: Mapping[Any, errors.Reason]) -> list[tuple[str, str]]:
 
 def _sorting() -> str:
     described = [
-        (f"`error` {_code(code)} with a description that says “{description}”", _code(reason.word))
+        (f"`error` {_code(code)}, described by “{description}”", _code(reason.word))
         for (code, description), reason in errors.BY_DESCRIPTION.items()
     ]
     described += [
@@ -115,7 +117,8 @@ def reasons_page() -> str:
     sections = {
         "A provider's errors": _provider_reasons(),
         "By what the provider says": "The first row that fits decides. A code counts whatever the status, 200 included (GitHub, "
-        "Slack); the body may be JSON or a form.\n\n" + _sorting(),
+        "Slack); the body may be JSON or a form. "
+        "What describes it is `error_description`, Entra's `suberror` or Google's `error_subtype`.\n\n" + _sorting(),
         "A credential: condition `Active`": _sentences(reasons.SENTENCES),
         "A refused authorization: condition `Authorized`": "The provider's errors above occur here, too.\n\n"
         + _sentences(authorize.SENTENCES),

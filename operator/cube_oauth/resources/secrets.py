@@ -86,6 +86,10 @@ class TokenRecord(Model):
     """Whether that end moves forward with each refresh; None: not known yet."""
     ended: str | None = None
     """The reason why no refresh can succeed any more (for example ``InvalidGrant``), or None."""
+    denied: str | None = None
+    """The reason why the provider's policy refused the last refresh (for example ``AccessDenied``): the refresh token is as good as
+    before, and works again once the policy permits it."""
+    denied_at: Time | None = None
     refreshed_for_rejection: int | None = None
     """The revision that the warehouse refused and for which a refresh was forced, so that it is forced once."""
 

@@ -20,10 +20,10 @@ from cube_oauth.controller.tokens import TokenStore
 from cube_oauth.kube.api import SECRETS, KubeError
 from cube_oauth.lifecycle.apps import NOT_FOUND
 from cube_oauth.lifecycle.decide import Observed, state_of
-from cube_oauth.lifecycle.publish import ended, withdrawn
+from cube_oauth.lifecycle.publish import denied, ended, withdrawn
 from cube_oauth.lifecycle.reasons import Reason
 from cube_oauth.providers import ClientCredentials, Endpoints, Kind, ProviderError, TokenAnswer
-from cube_oauth.providers.errors import REASONS, error
+from cube_oauth.providers.errors import ACCESS_DENIED, BY_POLICY, REASONS, error
 from cube_oauth.providers.presets import Exchange
 from cube_oauth.resources.keyring import Keyring, SealingKey
 from cube_oauth.resources.secrets import Claim
@@ -516,8 +516,49 @@ def told(bench, caplog, word):
     return counted == 1 and [line.reason for line in caplog.records if line.message == "refresh"] == [word]
 
 
-@pytest.mark.parametrize("answer", [one for one in REASONS if one.kind is Kind.USER], ids=lambda one: one.word)
-async def test_every_answer_that_is_the_persons_ends_the_sign_in_with_one_word_everywhere(bench, caplog, answer):
+FINAL = [one for one in REASONS if one.kind is Kind.USER and one.word not in BY_POLICY]
+POLICY = [one for one in REASONS if one.word in BY_POLICY]
+
+
+@pytest.mark.parametrize("answer", POLICY, ids=lambda one: one.word)
+async def test_every_refusal_by_a_policy_is_the_persons_and_costs_no_sign_in(bench, caplog, answer):
+    caplog.set_level("INFO")
+    bench.provider.problem = error(answer)
+    await bench.refresh()
+    there = await bench.stored()
+    assert (there.record.denied, there.record.ended, there.claim) == (answer.word, None, None)
+    assert await bench.refresh_token() == "old-refresh"
+    assert bench.apps.refusals == []
+    assert told(bench, caplog, answer.word)
+    over = Observed(credential(), app(), app_ready=True, token=replace(there, access_token=None))
+    assert state_of(over, START) == (State.EXPIRED, answer.word)
+
+
+async def test_once_the_policy_permits_the_person_again_the_sign_in_goes_on(bench):
+    bench.provider.problem = error(ACCESS_DENIED)
+    await bench.refresh()
+    bench.provider.problem = None
+    await bench.refresh()
+    record = (await bench.stored()).record
+    assert (record.denied, record.denied_at, await bench.refresh_token()) == (None, None, "new-refresh")
+
+
+async def test_an_answer_counts_although_somebody_else_was_denied_meanwhile_with_the_same_refresh_token(bench):
+    """They took us for dead, and their refusal is written; our answer is all there is."""
+    there = bench.sample("old-refresh")
+
+    def deny():
+        bench.put(denied(there, "AccessDenied", START))
+
+    bench.put(there)
+    bench.provider.meanwhile = deny
+    await bench.refresh()
+    assert await bench.refresh_token() == "new-refresh"
+    assert bench.revocations.unwanted == []
+
+
+@pytest.mark.parametrize("answer", FINAL, ids=lambda one: one.word)
+async def test_every_other_answer_that_is_the_persons_ends_the_sign_in_with_one_word_everywhere(bench, caplog, answer):
     caplog.set_level("INFO")
     bench.provider.problem = error(answer)
     await bench.refresh()

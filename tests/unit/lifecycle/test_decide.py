@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from cube_oauth.lifecycle.decide import DropAccessToken, Refresh, Wait, Withdraw, decide, origin, state_of
-from cube_oauth.lifecycle.publish import withdrawn
+from cube_oauth.lifecycle.publish import denied, withdrawn, without_access_token
 from cube_oauth.lifecycle.reasons import Reason
 from cube_oauth.lifecycle.timing import refresh_at
 from cube_oauth.resources.secrets import Reference
@@ -15,6 +15,7 @@ from tests.unit.lifecycle.samples import HOUR, MINUTE, NOW, SECOND, app, claim, 
 DUE = token(age=50 * MINUTE)
 FORMER = Reference(namespace="team", name="trino", uid="uid-of-the-former")
 OVER = token(age=2 * HOUR)
+DENIED = denied(token(), "AccessDenied", NOW)
 DROPPED = token(age=2 * HOUR, access=None)
 
 
@@ -60,6 +61,13 @@ DROPPED = token(age=2 * HOUR, access=None)
             "one refusal forces one refresh",
             (observed(credential=credential(rejected=5), token=token(refreshed_for_rejection=5)), Wait),
         ),
+        ("whom a policy refused is not asked for at once", (observed(token=DENIED), Wait)),
+        ("but is in time", (observed(token=denied(DUE, "AccessDenied", NOW - 15 * MINUTE)), Refresh)),
+        (
+            "not even when the warehouse refuses what is left",
+            (observed(credential=credential(rejected=5), token=DENIED), Wait),
+        ),
+        ("nor when the access token is lost", (observed(token=without_access_token(DENIED)), Wait)),
         ("a username that names nobody is not refreshed", (observed(token=DUE, credential=credential("a b")), Wait)),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -112,7 +120,16 @@ def test_a_claim_beyond_the_tokens_end_is_not_waited_for_longer_than_to_that_end
         ),
         (
             "ended and the provider wants a log-in: expired, with its reason",
-            (observed(token=token(access=None, ended="InteractionRequired")), State.EXPIRED, "InteractionRequired"),
+            (observed(token=denied(OVER, "InteractionRequired", NOW)), State.EXPIRED, "InteractionRequired"),
+        ),
+        ("while it lasts, a refusal does not end a token", (observed(token=DENIED), State.ACTIVE, Reason.ACTIVE)),
+        (
+            "denied, and the client changed: that is in the way now",
+            (
+                observed(token=denied(token(access=None, client_id="former"), "AccessDenied", NOW)),
+                State.EXPIRED,
+                Reason.CLIENT_CHANGED,
+            ),
         ),
         (
             "ended for want of a refresh token",

@@ -12,12 +12,15 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from cube_oauth.controller.rotation import CLAIM, MARGIN, REQUEST
 from cube_oauth.lifecycle.decide import DropAccessToken, Observed, Refresh, Wait, Withdraw, decide, state_of
-from cube_oauth.lifecycle.publish import claimed, ended, granted, merged, withdrawn, without_access_token
+from cube_oauth.lifecycle.publish import claimed, denied, ended, granted, merged, withdrawn, without_access_token
 from cube_oauth.resources.secrets import Claim, TokenSecret
 from cube_oauth.resources.usercredential import State
 from tests.unit.lifecycle.samples import HOUR, NOW, SECOND, TOKEN_URL, app, credential, issued, observed
 
 SKEW = timedelta(minutes=2)
+
+
+DENIED = "access_denied"
 
 
 class ConflictError(Exception):
@@ -29,6 +32,8 @@ class Provider:
 
     def __init__(self):
         self.count, self.live, self.used, self.reused = 0, None, set(), set()
+        self.permits = True
+        """Its policy: while it does not, whoever comes is refused, and what they brought is as good as before."""
 
     def sign_in(self):
         self.count += 1
@@ -36,7 +41,9 @@ class Provider:
         return self.live
 
     def redeem(self, token):
-        """The next refresh token, or None: invalid_grant."""
+        """The next refresh token, or None: invalid_grant, or DENIED."""
+        if not self.permits:
+            return DENIED
         if token in self.used:
             self.reused.add(token)
             self.live = None
@@ -54,6 +61,7 @@ class Attempt:
     sent_at: object = None
     answer: object = None
     refused: bool = False
+    denied: bool = False
 
 
 @dataclass
@@ -64,6 +72,10 @@ class Controller:
     seen: dict = field(default_factory=dict)
     released: str | None = None
     attempt: Attempt | None = None
+
+
+def needs_a_person(token):
+    return token.refresh_token is None or token.record.denied
 
 
 class Life(RuleBasedStateMachine):
@@ -116,7 +128,7 @@ class Life(RuleBasedStateMachine):
             if one.attempt and one.attempt.answer and self.now + one.skew >= one.attempt.claim.deadline:
                 self.excused.add(one.attempt.token.refresh_token)  # it slept with the answer in its hands, as if it had died
 
-    @precondition(lambda self: self.app and not self.suspended and (self.stored is None or self.stored.refresh_token is None))
+    @precondition(lambda self: self.app and not self.suspended and (self.stored is None or needs_a_person(self.stored)))
     @rule()
     def somebody_signs_in(self):
         self.signs_in()
@@ -135,6 +147,10 @@ class Life(RuleBasedStateMachine):
     def somebody_asks_or_suspends_or_deletes(self, suspended, there):
         self.last_used, self.suspended = self.now, suspended
         self.app = app(refresh={"onlyWhileUsedSeconds": 600}) if there else None
+
+    @rule(permits=st.sampled_from([True, True, False]))
+    def the_providers_policy_changes(self, permits):
+        self.provider.permits = permits
 
     # ---- a controller
 
@@ -224,8 +240,8 @@ class Life(RuleBasedStateMachine):
         if not heard or self.now > attempt.sent_at + REQUEST:
             self.excused.add(mine)  # served unheard: nobody can know
             who.attempt = None
-        elif rotated is None:
-            attempt.refused = True
+        elif rotated in (None, DENIED):
+            attempt.refused, attempt.denied = True, rotated is DENIED
         else:
             access = f"access-{self.provider.count}"
             attempt.answer = issued(access_token=access, refresh_token=rotated, issued_at=attempt.sent_at + who.skew)
@@ -234,7 +250,8 @@ class Life(RuleBasedStateMachine):
         attempt, who.attempt = who.attempt, None
         if attempt.refused:
             if self.stored.refresh_token == attempt.token.refresh_token:
-                who.view = self.write(ended(self.stored, "Revoked"))
+                by_policy = denied(self.stored, "AccessDenied", self.now + who.skew)
+                who.view = self.write(by_policy if attempt.denied else ended(self.stored, "Revoked"))
             return
         wanted = merged(self.stored, attempt.token, attempt.answer, attempt.default_seconds)
         if wanted is None:

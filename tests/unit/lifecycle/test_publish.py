@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from cube_oauth.lifecycle.publish import claimed, ended, granted, refreshed, status, without_access_token
+from cube_oauth.lifecycle.publish import claimed, denied, ended, granted, refreshed, status, without_access_token
 from cube_oauth.resources.meta import Condition
 from cube_oauth.resources.usercredential import State
 from tests.unit.lifecycle.samples import HOUR, MINUTE, NOW, app, claim, credential, issued, observed, token
@@ -79,7 +79,7 @@ def test_ready_says_reconciled_so_that_nothing_waits_for_a_person():
     [
         ("no refresh token", observed(token=token(refresh=None)), "until 2026-11-23T12:50:00Z. After that: The provider gave no"),
         ("no refresh token, once more", observed(token=token(refresh=None)), "offline_access"),
-        ("a policy of the provider", observed(token=ended(token(), "InteractionRequired")), "wants the person to log in"),
+        ("a policy of the provider", observed(token=denied(token(), "InteractionRequired", NOW)), "wants the person to log in"),
         ("a sign-in that is over", observed(token=ended(token(), "Revoked")), "authorizes again"),
         ("an app that cannot be used", observed(app_ready=False), "Ready condition says why"),
         ("a changed client", observed(token=token(client_id="former")), "client ID or token endpoint changed"),
@@ -89,6 +89,13 @@ def test_the_last_token_says_why_it_is_the_last(what, seen, words):
     condition = active(seen)
     assert condition.status == "True"
     assert words in condition.message
+
+
+@pytest.mark.parametrize("age", [10 * MINUTE, HOUR + MINUTE], ids=["while it lasts", "and after that"])
+def test_whom_a_policy_refuses_is_not_promised_to_be_renewed(age):
+    refused = token(age=age, refresh_token_expires_at=NOW + 90 * HOUR, refresh_token_rolls=False)
+    shown = status(observed(token=denied(refused, "AccessDenied", NOW)), URL, NOW)
+    assert (shown.refresh_at, shown.sign_in_ends_at) == (None, refused.record.expires_at)
 
 
 def test_a_message_holds_the_address_to_open():

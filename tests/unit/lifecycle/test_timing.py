@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from cube_oauth.lifecycle.decide import DropAccessToken, Refresh, Wait, decide, state_of
 from cube_oauth.lifecycle.publish import SIGN_IN_ENDING, refreshed, status
 from cube_oauth.lifecycle.reasons import Reason
-from cube_oauth.lifecycle.timing import KEEP_ALIVE_SHORTEST, SHORTEST, keep_alive_at, next_refresh, warning
+from cube_oauth.lifecycle.timing import KEEP_ALIVE_SHORTEST, SHORTEST, again_at, keep_alive_at, next_refresh, warning
 from cube_oauth.resources.meta import rfc3339
 from cube_oauth.resources.oauthapp import Refresh as Rule
 from cube_oauth.resources.usercredential import State
@@ -128,6 +128,21 @@ def test_a_refresh_token_that_outlives_the_end_that_was_said_makes_no_storm(said
     """The provider said its end at the sign-in, and takes it still: each refresh would be due at once."""
     record = token(age=0 * SECOND, refresh_token_expires_at=NOW + said, refresh_token_rolls=False).record
     assert next_refresh(record, Rule(), None, "uid-1", NOW) > NOW + 30 * MINUTE
+
+
+@pytest.mark.parametrize(
+    ("what", "lasted", "pause"),
+    [
+        ("just renewed: a quarter of an hour", 50 * MINUTE, 15 * MINUTE),
+        ("for hours: a quarter of them", 8 * HOUR, 2 * HOUR),
+        ("for a month: a day", 30 * DAY, DAY),
+    ],
+)
+def test_whom_a_policy_refuses_is_asked_for_ever_less_often(what, lasted, pause):
+    record = token(age=lasted, denied="AccessDenied", denied_at=NOW).record
+    moments = {again_at(record, f"uid-{number}") - NOW for number in range(50)}
+    assert all(pause * 0.9 <= moment <= pause for moment in moments)
+    assert len(moments) > 25, "they do not all ask together"
 
 
 # ---- announcing the end
