@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import ssl
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
@@ -66,8 +67,7 @@ def _tls(ca_file: Path | None) -> ssl.SSLContext:
 
 
 def _timeout(total: timedelta) -> aiohttp.ClientTimeout:
-    seconds = total.total_seconds()
-    return aiohttp.ClientTimeout(total=seconds, ceil_threshold=seconds)  # aiohttp would round what is over 5 s up
+    return aiohttp.ClientTimeout(total=total.total_seconds(), ceil_threshold=math.inf)  # aiohttp rounds up from 5 s on
 
 
 def _utc_now() -> datetime:

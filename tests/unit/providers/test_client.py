@@ -12,7 +12,6 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 from pydantic import SecretStr
 
 from cube_oauth.providers import ClientCredentials, ProviderClient, ProviderError, Transport
-from cube_oauth.providers.transport import _timeout
 from cube_oauth.resources.oauthapp import ClientAuthentication, RequestFormat
 from tests.unit.providers.conftest import LOCAL, NOW
 
@@ -311,8 +310,15 @@ async def test_a_process_that_was_paused_while_it_connected_sends_nothing_after_
     assert provider.received == []
 
 
-def test_a_timeout_is_not_rounded_up_so_that_it_ends_before_the_claim_does():
-    assert _timeout(timedelta(seconds=10)).ceil_threshold >= 10
+async def test_a_timeout_is_not_rounded_up_so_that_it_ends_before_the_claim_does(provider, client, credentials, monkeypatch):
+    loop, ends, within = asyncio.get_running_loop(), [], timedelta(seconds=100)
+    call_at = loop.call_at
+    monkeypatch.setattr(loop, "call_at", lambda when, *rest, **more: ends.append(when) or call_at(when, *rest, **more))
+    provider.says(TOKENS)
+    begin = loop.time()
+    await client.refresh(provider.endpoints(), credentials, REFRESH_TOKEN, within=within)
+    answered = loop.time()
+    assert [end for end in ends if begin <= end - within.total_seconds() <= answered]
 
 
 async def test_a_body_that_trickles_is_left_at_the_total_timeout(client, credentials, provider):
