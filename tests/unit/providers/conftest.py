@@ -99,9 +99,18 @@ async def provider():
 
 @pytest.fixture
 async def client():
-    transport = Transport(allowed=LOCAL, plain_http=True, timeout=timedelta(seconds=5), clock=lambda: NOW)
+    transport = Transport(allowed=LOCAL, plain_http=True, timeout=timedelta(minutes=1), clock=lambda: NOW)
     async with ProviderClient(transport) as opened:
         yield opened
+
+
+@pytest.fixture
+async def skip(monkeypatch):
+    """Let seconds pass at once, for every timer of the event loop."""
+    loop, skipped = asyncio.get_running_loop(), []
+    time = loop.time
+    monkeypatch.setattr(loop, "time", lambda: time() + sum(skipped))
+    return skipped.append
 
 
 @pytest.fixture

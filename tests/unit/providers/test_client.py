@@ -285,10 +285,10 @@ async def test_the_provider_says_when_to_come_back(provider, client, credentials
 
 
 async def test_a_slow_provider_is_left(provider, client, credentials):
-    provider.says(TOKENS, delay=5)
+    provider.says(TOKENS, delay=3600)
     begin = time.monotonic()
     problem = await refused(client.refresh(provider.endpoints(), credentials, REFRESH_TOKEN, within=timedelta(seconds=0.2)))
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 30  # the client's own timeout is a minute
     assert (problem.kind, problem.reason, problem.sent) == ("Weather", "Timeout", True)
 
 
@@ -321,19 +321,20 @@ async def test_a_timeout_is_not_rounded_up_so_that_it_ends_before_the_claim_does
     assert [end for end in ends if begin <= end - within.total_seconds() <= answered]
 
 
-async def test_a_body_that_trickles_is_left_at_the_total_timeout(client, credentials, provider):
+async def test_a_body_that_trickles_is_left_at_the_total_timeout(client, credentials, provider, skip):
     async def trickle(_reader, writer):
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n")
         for _ in range(50):
             writer.write(b" ")
             await writer.drain()
-            await asyncio.sleep(0.05)
+            skip(30)
+            await asyncio.sleep(0.01)
 
-    problem = await wire(trickle, client, credentials, provider, timedelta(seconds=0.3))
+    problem = await wire(trickle, client, credentials, provider, timedelta(minutes=10))
     assert problem.reason == "Timeout"
 
 
-async def wire(handler, client, credentials, provider, within=timedelta(seconds=5)):
+async def wire(handler, client, credentials, provider, within=None):
     """The error that a refresh gets from a server that is not even HTTP."""
     connections = []
 
