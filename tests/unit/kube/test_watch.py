@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 
@@ -142,6 +143,7 @@ async def test_a_watch_that_is_refused_after_each_list_is_tried_again_with_growi
         pauses.append(seconds)
 
     monkeypatch.setattr("cube_oauth.kube.watch.asyncio.sleep", sleep)
+    monkeypatch.setattr("cube_oauth.kube.watch.time", SimpleNamespace(monotonic=lambda: 0.0))
     script = Script(*[listed(5), refused] * 9)
     task = asyncio.create_task(Mirror(script, SECRETS, lambda found: found, namespace="ns").run())
     await script.told.wait()

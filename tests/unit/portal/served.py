@@ -73,7 +73,7 @@ def running(public_url=None, clock=utc_now, **changed):
     thread = threading.Thread(target=lambda: asyncio.run(place.serve(ready, end, public_url, clock, changed)))
     thread.start()
     try:
-        assert ready.wait(10)
+        assert ready.wait(60)
         yield place
     finally:
         end.set()
