@@ -16,6 +16,8 @@ from .conftest import credential_of
 from .served import running
 
 APPS = ("trino", "lake")
+PATIENCE = 60
+"""Seconds for one answer; schemathesis has ten."""
 SEARCH = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 
 
@@ -59,7 +61,7 @@ def test_the_api_is_what_its_document_says(operations, place, mode):
     def ask(case):
         if mode is GenerationMode.POSITIVE and case.path_parameters:
             case.path_parameters = {"namespace": "analytics", "app": "app-00"}
-        answer = case.call(**as_alice(place, case))
+        answer = case.call(**as_alice(place, case), timeout=PATIENCE)
         statuses.add(answer.status_code)
         case.validate_response(answer, excluded_checks=[ignored_auth, negative_data_rejection])  # the session is always good
 
@@ -69,7 +71,7 @@ def test_the_api_is_what_its_document_says(operations, place, mode):
 
 def test_without_a_session_every_answer_is_a_described_problem(operations):
     def ask(case):
-        answer = case.call()
+        answer = case.call(timeout=PATIENCE)
         case.validate_response(answer)
         assert answer.status_code == (401 if case.method == "GET" else 403)
         assert answer.json()["reason"] in ("SessionOver", "ForeignForm")
