@@ -53,7 +53,8 @@ def ipv6():
 
 @pytest.mark.skipif(not ipv6(), reason="this machine has no IPv6")
 @pytest.mark.parametrize("serving", [of_the_sidecar, of_the_others])
-async def test_without_a_host_both_families_of_addresses_are_served(serving):
+async def test_without_a_host_both_families_of_addresses_are_served(serving, monkeypatch):
+    monkeypatch.setattr(resolver_health, "READ_SECONDS", 60)
     port = free_port()
     async with serving(Environment({"CUBE_OAUTH_LISTEN": f":{port}"}).address("LISTEN", "")), aiohttp.ClientSession() as kubelet:
         for host in ("127.0.0.1", "[::1]"):

@@ -243,7 +243,8 @@ async def test_the_end_closes_the_hooks_connections(resolver, tmp_path):
         ("nonsense", b"404", b""),
     ],
 )
-async def test_the_kubelet_and_prometheus_are_answered(request_line, status, text):
+async def test_the_kubelet_and_prometheus_are_answered(request_line, status, text, monkeypatch):
+    monkeypatch.setattr(health, "READ_SECONDS", 60)
     metrics = Metrics()
     metrics.request("resolve", "memory")
     async with health.serving(("127.0.0.1", 0), metrics) as port:
