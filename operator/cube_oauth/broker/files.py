@@ -36,6 +36,7 @@ class Certificate:
 
     def load(self) -> None:
         """Read the files. Raises OSError (ssl.SSLError too), ValueError; then what was there stays."""
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(self.cert, self.key)  # a bad pair must not spoil ours
         self.context.load_cert_chain(self.cert, self.key)
         self.ca = self._ca.read_text(encoding="ascii")
 

@@ -1,0 +1,36 @@
+"""Mounted certificates, as handshakes see them."""
+
+import shutil
+import socket
+import ssl
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from cube_oauth.broker.files import Certificate
+from tests.parts.certificates import self_made
+
+
+def serves(certificate, trusted):
+    """A handshake with whoever trusts ``trusted`` (PEM). Raises OSError."""
+    trust = ssl.create_default_context(cadata=trusted)
+    ours, theirs = socket.socketpair()
+    with ours, theirs, ThreadPoolExecutor(1) as pool:
+        server = pool.submit(certificate.context.wrap_socket, ours, server_side=True)
+        with trust.wrap_socket(theirs, server_hostname="broker"), server.result():
+            pass
+
+
+def test_a_certificate_without_its_key_spoils_nothing_and_is_taken_over_once_the_key_is_there(tmp_path):
+    old, new = self_made(tmp_path / "mounted", "broker"), self_made(tmp_path / "new", "broker")
+    trusted, renewed = old.ca.read_text(), new.ca.read_text()
+    (tmp_path / "mounted" / "ca.crt").write_text(trusted)
+    certificate = Certificate(str(tmp_path / "mounted"))
+    serves(certificate, trusted)
+    shutil.copy(new.cert, old.cert)
+    with pytest.raises(ssl.SSLError, match="mismatch"):
+        certificate.load()
+    serves(certificate, trusted)
+    shutil.copy(new.key, old.key)
+    certificate.load()
+    serves(certificate, renewed)
