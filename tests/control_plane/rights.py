@@ -7,6 +7,7 @@ import json
 import os
 import re
 import ssl
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
@@ -15,7 +16,7 @@ import yaml
 
 from tests.cluster import binaries
 from tests.cluster.commands import run
-from tests.control_plane.harness import ROOT, Controller, KubeApi, eventually
+from tests.control_plane.harness import PATIENCE, ROOT, Controller, KubeApi, eventually
 from tests.parts.processes import free_port
 from tests.parts.provider import PASSWORD, sign_in
 
@@ -99,7 +100,13 @@ class Audit:
         return {asked for asked, event in self._events() if event["annotations"].get(DECISION) == "allow"} - self.denied()
 
     def unused(self, permissions: set[Permission]) -> set[Permission]:
-        """Those of ``permissions`` that nobody made use of."""
+        """Those of ``permissions`` that nobody made use of, nor does within a minute: an effect is seen before it is in the log."""
+        until = time.monotonic() + PATIENCE
+        while (left := self._left(permissions)) and time.monotonic() < until:
+            time.sleep(0.5)
+        return left
+
+    def _left(self, permissions: set[Permission]) -> set[Permission]:
         used = self.used()
         return {permission for permission in permissions if not any(permission.covers(asked) for asked in used)}
 
@@ -285,10 +292,15 @@ class Person:
         return eventually(lambda: version.search(self.ask("GET", path)[1])).group(1)
 
     def connect(self, namespace: str, app: str, ca: Path) -> None:
-        """Through the provider and back."""
-        status, page = self.ask("POST", f"/connect/{namespace}/{app}")
-        assert status == 200, page
-        url = html.unescape(re.search(r'href="(https://127[^"]+)"', page).group(1))
+        """Through the provider and back; once the portal has heard of the app."""
+        answers: list[tuple[int, str]] = []
+
+        def begun() -> bool:
+            answers.append(self.ask("POST", f"/connect/{namespace}/{app}"))
+            return answers[-1][0] == http.HTTPStatus.OK
+
+        eventually(begun, say=lambda: answers[-1])
+        url = html.unescape(re.search(r'href="(https://127[^"]+)"', answers[-1][1]).group(1))
         back = urlsplit(sign_in(url, self._username, PASSWORD, until=PORTAL, ca=ca))
         status, page = self.ask("GET", f"{back.path}?{back.query}")
         assert status == 303, page

@@ -15,13 +15,13 @@ import pytest
 from cube_oauth.controller.certificates import Certificates
 from cube_oauth.kube.api import Api
 from tests.cluster import ControlPlane
-from tests.control_plane.harness import APPS, CREDENTIALS, SECRETS, SERVICE_SECRET, Installation, KubeApi, eventually
+from tests.control_plane.harness import APPS, CREDENTIALS, PATIENCE, SECRETS, SERVICE_SECRET, Installation, KubeApi, eventually
 from tests.control_plane.rights import PORTAL, PROCESSES, RELEASE, Installed, Permission
 from tests.control_plane.workloads import Workloads
 from tests.parts.certificates import self_made
 from tests.parts.provider import Provider, app_client, service_client
 
-pytestmark = pytest.mark.control_plane
+pytestmark = [pytest.mark.control_plane, pytest.mark.timeout(900)]
 
 NAME = "rights"
 TENANT, SYSTEM, TOKENS, VAULT = (f"{NAME}-{part}" for part in ("tenant", "system", "tokens", "vault"))
@@ -39,6 +39,9 @@ EVERYTHING = {
     "serviceAccounts": {"enabled": True, "sources": {TENANT: ["beside"], VAULT: ["shared"]}},
 }
 """The values that bring further rights."""
+
+UNNAMED = ("sales", "local", "remote", "unnamed", "fetched")
+"""Apps that are there when only the client Secret of another is named."""
 
 REVIEWS = "/apis/authorization.k8s.io/v1"
 LISTS = {"list", "watch", "deletecollection"}
@@ -66,8 +69,14 @@ class World:
         lines = self.installed.running["controller"].lines()
         return len([line for line in lines if (line["message"], line.get("reason")) == ("revocation", "Revoked")])
 
-    def until(self, true):
-        return eventually(true, say=self.team.tell)
+    def until(self, true, seconds=PATIENCE):
+        return eventually(true, seconds, self.team.tell)
+
+    def connect(self, username, app):
+        """Through the portal, until the controller has redeemed the code: the portal waits for it only for a while."""
+        before = self.team.status(username, app).get("revision", 0)
+        self.installed.person(username).connect(TENANT, app, self.provider.ca)
+        self.team.until(username, app, lambda status: status.get("revision", 0) > before and status["state"] == "Active")
 
     def told(self, reason):
         return [event["regarding"]["name"] for event in self.team.events() if event["reason"] == reason]
@@ -103,26 +112,25 @@ def everybody_starts(world):
 
 
 def people_connect_use_and_leave(world):
-    team, installed, ca = world.team, world.installed, world.provider.ca
+    team, installed = world.team, world.installed
     team.app()
-    alice, bob, carol = (installed.person(name) for name in ("alice", "bob", "carol"))
     world.provider.control.lifetimes(accessToken=8)
-    alice.connect(TENANT, "trino", ca)
+    world.connect("alice", "trino")
     team.until("alice", "trino", lambda status: status.get("revision", 0) >= 2)
     world.provider.control.lifetimes(accessToken=600)
-    alice.connect(TENANT, "trino", ca)
+    world.connect("alice", "trino")
     known = world.until(lambda: installed.resolve(TENANT, "alice")["trino"].get("revision"))
     installed.resolve(TENANT, "alice", dataSource="trino", revision=known)
     team.until("alice", "trino", lambda status: status.get("demand", {}).get("lastUsedAt"))
     team.until("alice", "trino", lambda status: status["revision"] > known)
 
     somebody_touches_a_token_while_it_is_refreshed(world)
-    bob.connect(TENANT, "trino", ca)
+    world.connect("bob", "trino")
     world.kube.patch(f"{CREDENTIALS.format(TENANT)}/{team.look('bob')['metadata']['name']}", {"spec": {"suspend": True}})
     team.until("bob", "trino", lambda status: status["state"] == "Revoked")
-    alice.post(f"/disconnect/{TENANT}/trino")
+    installed.person("alice").post(f"/disconnect/{TENANT}/trino")
     team.app("lake")
-    carol.connect(TENANT, "lake", ca)
+    world.connect("carol", "lake")
     world.kube.delete(f"{APPS.format(TENANT)}/lake")
     world.until(lambda: world.revoked() == 3)
 
@@ -130,7 +138,7 @@ def people_connect_use_and_leave(world):
 def somebody_touches_a_token_while_it_is_refreshed(world):
     known = world.team.look("alice")
     revision, name = known["status"]["revision"], known["metadata"]["name"]
-    world.provider.control.delay(1, 1)
+    world.provider.control.delay(1, 5)  # long enough to find the claim, and shorter than the controller's patience
     world.kube.patch(f"{CREDENTIALS.format(TENANT)}/{name}/status", {"status": {"demand": {"rejectedRevision": revision}}})
     world.until(lambda: world.team.token("alice").claim)
     path = f"{SECRETS.format(TOKENS)}/token-{known['metadata']['uid']}"
@@ -146,10 +154,10 @@ def a_service_account_beside_cube_is_not_watched(world):
 
 def keys_are_rotated(world):
     paths = [f"{SECRETS.format(SYSTEM)}/{RELEASE}-keys-{ring}" for ring in ("access", "refresh", "grant", "cookie")]
-    for path in paths:
-        world.kube.patch(path, {"metadata": {"annotations": {"cubeoauth.dev/rotate": "now"}}})
     public = f"/api/v1/namespaces/{SYSTEM}/configmaps/{RELEASE}-grant-key"
     before = world.kube.get(public)["data"]
+    for path in paths:
+        world.kube.patch(path, {"metadata": {"annotations": {"cubeoauth.dev/rotate": "now"}}})
     for path in paths:
         world.until(lambda path=path: "cubeoauth.dev/rotate" not in world.kube.get(path)["metadata"]["annotations"])
     world.until(lambda: world.kube.get(public)["data"] != before)
@@ -163,7 +171,8 @@ def pods_are_injected_and_refused(world):
 
     world.workloads.create("unclear", containers=twice)
     world.until(refused)
-    world.until(lambda: set(world.told("OutdatedSidecar")) == {f"cube-{kind.lower()}" for kind in KINDS})
+    # the controller looks once a minute
+    world.until(lambda: set(world.told("OutdatedSidecar")) == {f"cube-{kind.lower()}" for kind in KINDS}, 2 * PATIENCE)
 
 
 def administrators_make_apps(world):
@@ -182,7 +191,7 @@ def administrators_make_apps(world):
     paula.post(f"{passing}/delete", confirm="passing", version=paula.seen(f"{passing}/delete"))
     paula.post(f"{path}/test")
     world.until(lambda: world.team.ready("sales")["status"] == "True")
-    world.installed.person("alice").connect(TENANT, "sales", world.provider.ca)
+    world.connect("alice", "sales")
     paula.post(f"{path}/revoke", all="yes")
     world.until(lambda: world.revoked() == 1)
 
@@ -226,7 +235,7 @@ def workloads_that_ask_are_restarted(world):
         return all("restarted.cubeoauth.dev/sidecar" in template["metadata"].get("annotations", {}) for template in templates)
 
     world.start("controller", CUBE_OAUTH_EXTRA_CA_FILE=str(world.provider.ca))
-    world.until(restarted)
+    world.until(restarted, 2 * PATIENCE)
 
 
 AS_INSTALLED = (
@@ -306,8 +315,9 @@ def narrowed(lived, world):
     everybody_starts(world)
     world.kube.patch(public, {"data": {"ring": "somebody's"}})
     world.until(lambda: world.kube.get(public)["data"]["ring"] != "somebody's")
-    world.installed.person("alice").connect(TENANT, "trino", world.provider.ca)
-    world.until(lambda: world.team.ready("sales")["reason"] == "ClientSecretForbidden")
+    world.connect("alice", "trino")
+    for app in UNNAMED:
+        world.until(lambda app=app: world.team.ready(app)["reason"] == "ClientSecretForbidden")
     assert "clientSecretNames" in world.team.ready("sales")["message"]
     permissions = {permission for permission in installed.granted() if permission.namespace == SYSTEM}
     return SimpleNamespace(denied=installed.audit.denied(), unused=installed.audit.unused(permissions))
@@ -318,9 +328,10 @@ def everywhere(narrowed, world):
     """What was denied where all namespaces were chosen."""
     installed = world.installed
     installed.apply(namespaces=["*"])
+    world.installed.end()
     installed.audit.skip()
     everybody_starts(world)
-    world.installed.person("alice").connect(TENANT, "trino", world.provider.ca)
+    world.connect("alice", "trino")
     world.installed.resolve(TENANT, "alice")
     return SimpleNamespace(denied=installed.audit.denied())
 
@@ -339,8 +350,7 @@ def test_with_administrators_and_restarts_no_permission_is_left_unused(lived):
 
 
 def test_keys_and_certificates_from_outside_leave_no_right_to_them_and_named_client_secrets_none_to_others(narrowed):
-    others = ("sales-client", "local-client", "remote-client", "unnamed-client", "fetched-client")
-    assert narrowed.denied == {Permission("controller", TENANT, "", "secrets", "get", name) for name in others}
+    assert narrowed.denied == {Permission("controller", TENANT, "", "secrets", "get", f"{app}-client") for app in UNNAMED}
     assert narrowed.unused == set()
 
 
