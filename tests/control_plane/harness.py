@@ -261,8 +261,9 @@ class Installation:
         }
         path = SECRETS.format(self.tenant)
         if self.kube.get(f"{path}/{app}-client"):
-            self.kube.delete(f"{path}/{app}-client")
-        self.kube.create(path, body)
+            self.kube.ask("PUT", f"{path}/{app}-client", body)  # in one step: nobody finds it missing
+        else:
+            self.kube.create(path, body)
 
     def ready(self, app: str = "trino") -> dict[str, Any]:
         return self.condition("Ready", app)
