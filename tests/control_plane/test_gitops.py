@@ -72,14 +72,16 @@ class Release:
         return self.installation.start(CUBE_OAUTH_WEBHOOK=f"cube-oauth-{self.namespace}")
 
     def settled(self):
-        """Until the operator has written whatever it writes: the webhook's caBundle, and the statuses."""
+        """Until all is written: by the operator the caBundle and the statuses, by Kubernetes what it notes at Deployments."""
         kube, tenant = self.installation.kube, self.installation.tenant
 
         def written():
             hooks = kube.get(self.webhook)["webhooks"]
             people = kube.items(CREDENTIALS.format(tenant))
+            deployments = kube.items(f"/apis/apps/v1/namespaces/{self.namespace}/deployments")
             return (
-                hooks[0]["clientConfig"].get("caBundle")
+                all(one["status"].get("observedGeneration") for one in deployments)
+                and hooks[0]["clientConfig"].get("caBundle")
                 and self.installation.ready()["status"] == "True"
                 and all(condition(person, "Ready")["status"] == "True" for person in people)
             )
@@ -246,8 +248,8 @@ def test_with_flux_people_in_git_and_people_of_the_portal_live_side_by_side_and_
 
     without_alice = [item for item in git if item["spec"].get("username") != "alice"]
     assert flux.reconcile(without_alice) == [credential_name("trino", "alice")]
-    eventually(lambda: len(installation.stored("token")) == 1, say=installation.tell)
-    assert [grant["username"] for grant in provider.control.grants()] == ["bob"]
+    eventually(lambda: [grant["username"] for grant in provider.control.grants()] == ["bob"], say=installation.tell)
+    assert len(installation.stored("token")) == 1
     assert flux.reconcile(without_alice) == []
     assert installation.status("bob")["state"] == "Active"
 
@@ -265,7 +267,7 @@ def test_health_says_what_is_the_deployers_business_and_waits_for_no_person(rele
     path = f"/apis/cubeoauth.dev/v1alpha1/namespaces/{installation.tenant}"
     installation.until("alice", "trino", lambda status: status.get("state") == "Pending")
     eventually(lambda: condition(kube.get(f"{path}/usercredentials/twice"), "Ready")["status"] == "False", say=installation.tell)
-    eventually(lambda: installation.ready("broken")["status"] == "False", say=installation.tell)
+    eventually(lambda: "no Secret nowhere" in installation.ready("broken")["message"], say=installation.tell)
 
     def both(kind, name):
         found = kube.get(f"{path}/{kind}/{name}")
