@@ -66,12 +66,12 @@ def admitted(broker, tenant, kubectl):
         answer = await asyncio.to_thread(kubectl, *arguments, input=json.dumps(manifest), check=False)
         return (json.loads(answer.stdout) if answer.returncode == 0 else None), answer.stderr
 
-    async def settled():
-        """The API server reads webhook configurations with a delay."""
+    async def settled(text="cube-oauth-resolver"):
+        """The API server reads webhook configurations with a delay, and the broker whatever puts ``text`` into a pod."""
 
         async def injects():
             made, _ = await create(cube_pod("probe"), "--dry-run=server")
-            return made and "initContainers" in made["spec"]
+            return made and text in json.dumps(made["spec"])
 
         await eventually(injects)
 
@@ -92,13 +92,18 @@ def cube_pod(name, *containers, annotations=None):
     }
 
 
+async def says(admitted, words):
+    """Whether the API server says so of a pod by now: it hears of labels, quotas and limits with a delay."""
+    return words in (await admitted(cube_pod("probe"), "--dry-run=server"))[1]
+
+
 def by_name(items):
     return {item["name"]: item for item in items}
 
 
 async def test_a_labelled_pod_comes_out_injected(tenant, broker, admitted):
     await tenant.app(serviceAccount={"secretRef": {"name": "service"}, "env": {"CUBEJS_DB_PASS": "password"}})
-    await admitted.settled()
+    await admitted.settled("CUBEJS_DB_PASS")
     made, said = await admitted(cube_pod("cube"))
     assert made, said
     sidecar = made["spec"]["initContainers"][0]
@@ -177,6 +182,7 @@ async def test_a_warning_reaches_the_person(tenant, app, admitted):
 async def test_restricted_pod_security_accepts_the_sidecar(tenant, admitted, kubectl):
     await admitted.settled()
     kubectl("label", "namespace", tenant.namespace, "pod-security.kubernetes.io/enforce=restricted")
+    await eventually(lambda: says(admitted, "violates PodSecurity"))
     security = {"runAsNonRoot": True, "runAsUser": 1000, "allowPrivilegeEscalation": False}
     security |= {"capabilities": {"drop": ["ALL"]}, "seccompProfile": {"type": "RuntimeDefault"}}
     made, said = await admitted(cube_pod("cube", {"name": "cube", "image": "x", "securityContext": security}))
@@ -222,6 +228,7 @@ async def test_the_api_server_accepts_every_shape_and_restricted_pod_security_ha
 ):
     await admitted.settled()
     kubectl("label", "namespace", tenant.namespace, "pod-security.kubernetes.io/warn=restricted")
+    await eventually(lambda: says(admitted, "would violate PodSecurity"))
     minor = int(json.loads(kubectl("version", "-o", "json").stdout)["serverVersion"]["minor"].rstrip("+"))
     pods = {"apiVersion": "v1", "kind": "List", "items": list(shapes(minor))}
     flags = ("-n", tenant.namespace, "--dry-run=server", "-o", "jsonpath={.spec.initContainers[*].name}{'\\n'}", "-f", "-")
@@ -247,6 +254,7 @@ async def test_a_quota_on_limits_and_a_limit_range_have_nothing_against_the_side
         return found["status"].get("used", {}).get("limits.cpu") == "0"
 
     await eventually(counted)
+    await eventually(lambda: says(admitted, "must specify limits"))
     made, said = await admitted(cube_pod("without-limits"))
     assert made is None
     assert "must specify limits.cpu for: cube;" in said, "Cube has none, the sidecar has"

@@ -59,8 +59,8 @@ def test_where_there_are_administrators_the_policies_hold_portal_and_controller(
         kubectl("create", "-n", "admin-test-tenant", "-f", "-", input=json.dumps(_secret({})))
         assert "and of those only its own" in asked(controller, _secret(ours), "replace"), "somebody else's"
         deposit = ("create", "secret", "generic", "x", "-n", "admin-test-tokens", "--dry-run=server", "--type=cubeoauth.dev/client")
+        _eventually(lambda: "only the portal may create" in kubectl(*deposit, check=False).stderr)
         assert kubectl(*deposit, portal, check=False).returncode == 0
-        assert "only the portal may create" in kubectl(*deposit, check=False).stderr
     finally:
         kubectl("delete", "--ignore-not-found", "--wait=false", "-f", "-", input=_without_crds(rendered))
 
