@@ -68,6 +68,7 @@ def stories(path: Path) -> dict[int, Story]:
 
 
 def lines(path: Path) -> Iterator[dict[str, Any]]:
-    """What was written so far."""
-    for line in path.read_text().splitlines() if path.exists() else ():
-        yield json.loads(line)
+    """What was written so far; a line that is half written comes the next time."""
+    for line in path.read_text().splitlines(keepends=True) if path.exists() else ():
+        if line.endswith("\n"):
+            yield json.loads(line)

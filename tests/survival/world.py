@@ -137,8 +137,10 @@ class World:
         self._revisions: dict[str, int] = {}
         self._last: dict[str, str] = {}
         """The refresh token that was redeemed last for each UID, by SHA-256."""
+        self._sent: set[str] = set()
+        """Refresh tokens that were sent, and no answer was written: the provider may serve a dead controller's request later."""
         self._unheard: set[str] = set()
-        """Refresh tokens that were redeemed, and the answer was not written."""
+        """Those of them that were redeemed."""
         self._late: dict[str, str] = {}
         """The same by UID, since the last verdict, where the answer was written after a pause: it may be dead by then."""
         self._reused: set[str] = set()
@@ -248,13 +250,13 @@ class World:
 
     def judge(self) -> Verdict:
         """Compare what is stored with what the provider takes. Only while no controller runs."""
-        time.sleep(0.2)  # the provider may still serve what a dead controller has sent
+        time.sleep(0.2)  # mostly the provider has served by then what a dead controller has sent
         there = self.provider.control.refresh_tokens()
         verdict = Verdict(self._told(), spent=there["spent"])
         self._last |= {story.uid: story.token for story in verdict.told if story.token}
         kept = {story.token for story in verdict.told if story.refreshed and not story.unheard}
-        unheard = {story.token for story in verdict.told if story.unheard and story.token in verdict.spent}
-        self._unheard |= unheard - kept
+        self._sent = (self._sent | {story.token for story in verdict.told if story.unheard}) - kept
+        self._unheard |= self._sent & verdict.spent.keys()
         self._late = {story.uid: story.token for story in verdict.told if story.unheard and story.refreshed}
         for uid, token in self._tokens().items():
             self._look(uid, token, set(there["live"]), verdict)
