@@ -41,7 +41,7 @@ def remove(name: str) -> None:
     """Removes the group and those below it, for which the kernel may need a moment after the last process's end."""
     for hierarchy in hierarchies():
         group = hierarchy / name
-        if not until(lambda group=group: _removed(group), 5):
+        if not until(lambda group=group: _removed(group), 60):
             raise ClusterError(f"the control group {group} cannot be removed: a process of it still runs")
 
 

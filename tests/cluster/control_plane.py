@@ -50,14 +50,14 @@ class ControlPlane(LocalCluster):
         programs, settings = binaries.ensure(self.programs), self._settings()
         self._make_keys()
         self._run("etcd", components.etcd(programs["etcd"], settings))
-        self._wait("etcd", self._etcd_ready, 30)
+        self._wait("etcd", self._etcd_ready, 120)
         self._owned("etcd", settings.ports.etcd)
         self._start_apiserver()
         self._wait("the API server", lambda: self.answers("/readyz"), 120)
         self._owned("apiserver", settings.ports.apiserver)
         self._run("controller-manager", components.controller_manager(programs["kube-controller-manager"], settings))
         account = "/api/v1/namespaces/default/serviceaccounts/default"
-        self._wait("the default service account", lambda: self.answers(account), 30)
+        self._wait("the default service account", lambda: self.answers(account), 120)
 
     def _start_apiserver(self) -> None:
         program = binaries.ensure(self.programs)["kube-apiserver"]

@@ -137,9 +137,9 @@ class Node(LocalCluster):
         command = ["unshare", *flags, "sh", script, self.root, binaries.store(), images.pause_program()]
         log = self.logs / f"{_SUPERVISOR}.log"
         supervisor = self.state.add(processes.start(_SUPERVISOR, command, log), self.folder)
-        init = processes.only_child(supervisor, 5)
+        init = processes.only_child(supervisor, 60)
         self.state.add(Process(_INIT, init.pid, init.started, init.boot), self.folder)
-        self._wait("the node's namespaces", (self.work / "ready").exists, 10)
+        self._wait("the node's namespaces", (self.work / "ready").exists, 60)
 
     def _join(self) -> None:
         link, peer = self._link, "eth0"
@@ -188,10 +188,10 @@ class Node(LocalCluster):
         programs, settings = self._programs(), self._settings()
         self._run("containerd", [programs["containerd"], "--config", self.inside / "containerd.toml"])
         self._run("etcd", components.etcd(programs["etcd"], settings))
-        self._wait("etcd", self._etcd_ready, 30)
+        self._wait("etcd", self._etcd_ready, 120)
         self._start_apiserver()
         client = [*self._enter(), programs["ctr"], "version"]
-        self._wait("containerd", lambda: succeeds(client), 30)
+        self._wait("containerd", lambda: succeeds(client), 120)
 
     def _start_apiserver(self) -> None:
         keys = self.inside / "keys"
@@ -219,15 +219,15 @@ class Node(LocalCluster):
     def _wait_until_useful(self) -> None:
         self._wait("the node", self._node_ready, 120)
         default = "/api/v1/namespaces/default"
-        self._wait("the default service account", lambda: self.answers(f"{default}/serviceaccounts/default"), 30)
-        self._wait("the cluster's certificate", lambda: self.answers(f"{default}/configmaps/kube-root-ca.crt"), 30)
+        self._wait("the default service account", lambda: self.answers(f"{default}/serviceaccounts/default"), 120)
+        self._wait("the cluster's certificate", lambda: self.answers(f"{default}/configmaps/kube-root-ca.crt"), 120)
 
     def _stop(self, known: State) -> None:
         for name in (_INIT, _SUPERVISOR, *known.processes):  # the first takes all others with it
             if process := known.processes.get(name):
                 process.stop()
         cgroups.remove(self.cgroup)
-        if known.slot and not processes.until(lambda: _unlinked(Link(known.slot)), 10):
+        if known.slot and not processes.until(lambda: _unlinked(Link(known.slot)), 60):
             raise ClusterError(f"the link {Link(known.slot).interface} cannot be removed")
 
 

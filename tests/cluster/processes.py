@@ -50,7 +50,7 @@ class Process:
             self.signal(signal.SIGTERM)
             self._wait(graceful)
         self.signal(signal.SIGKILL)
-        if not self._wait(10):
+        if not self._wait(60):
             raise ClusterError(f"{self.name} (process {self.pid}) does not end")
         _children.pop(self.pid, None)
 

@@ -204,7 +204,7 @@ def control_plane() -> Iterator[ControlPlane]:
         yield cluster
 
 
-def _eventually(attempt: Callable[[], object], seconds: float = 30) -> None:
+def _eventually(attempt: Callable[[], object], seconds: float = 60) -> None:
     """Repeats an attempt until it raises nothing and returns anything but False."""
     deadline = time.monotonic() + seconds
     while True:
@@ -284,7 +284,7 @@ def test_a_cluster_whose_owner_ended_is_removed_by_the_next_start(control_plane)
     subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[2])
     abandoned = local.find("test-abandoned")
     assert abandoned.state.abandoned()
-    assert abandoned.answers("/readyz")
+    _eventually(lambda: abandoned.answers("/readyz"))
     with ControlPlane("test-sweeper"):
         assert _leftovers("test-abandoned") == []
 
@@ -531,10 +531,10 @@ def _run_pods(node: Node, answer: str) -> None:
     node.load_image(base.archive)
     with _server(node.host_address, answer.encode()) as host:
         node.kubectl("apply", "-f", "-", text_in=_PODS.replace("IMAGE", base.ref))
-        node.kubectl("rollout", "status", "deployment/web", "--timeout=90s")
+        node.kubectl("rollout", "status", "deployment/web", "--timeout=110s")
         node.kubectl("delete", "job", "client", "--ignore-not-found")
         node.kubectl("apply", "-f", "-", text_in=_CLIENT.replace("IMAGE", base.ref).replace("HOST", host))
-        node.kubectl("wait", "--for=condition=complete", "job/client", "--timeout=60s")
+        node.kubectl("wait", "--for=condition=complete", "job/client", "--timeout=110s")
     log = node.kubectl("logs", "job/client")
     assert log.count("hello") == 10
     assert '"gitVersion"' in log
@@ -642,10 +642,10 @@ def test_a_killed_supervisor_takes_everything_with_it_and_the_next_start_cleans_
     with node:
         namespace = str(Path(f"/proc/{node.state.processes['init'].pid}/ns/net").readlink())
         node.state.processes["supervisor"].stop()
-        _eventually(lambda: _inhabitants(namespace) == [], 10)
+        _eventually(lambda: _inhabitants(namespace) == [])
         assert not node.healthy()
         node.up(reuse=True)
-        assert node.healthy()
+        _eventually(node.healthy)
         started = node.state.processes["etcd"]
         assert Node("test-killed").up(reuse=True).state.processes["etcd"] == started
 
