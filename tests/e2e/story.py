@@ -20,6 +20,10 @@ from tests.parts.provider import PASSWORD
 
 A_JWT = re.compile(r"eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}")
 APP = "analytics/trino"
+LASTING = 60
+"""Seconds of a token for as long as nobody refreshes it."""
+PATIENCE = 20
+"""Seconds for the first query that obeys."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +56,16 @@ class Story:
         browser: a real one.
         screenshots: a folder.
         tell: gets each step as it is over.
+        obeys: seconds after which no query of somebody who has disconnected is theirs.
     """
 
-    def __init__(self, world: World, browser: Browser, screenshots: Path, tell: Callable[[Step], None]) -> None:
+    def __init__(self, world: World, browser: Browser, screenshots: Path, tell: Callable[[Step], None], obeys: float = 1) -> None:
         self.world = world
         self.steps: list[Step] = []
         self._browser = browser
         self._screenshots = screenshots
         self._tell = tell
+        self._obeys = obeys
         self._people: dict[str, Person] = {}
 
     @property
@@ -148,33 +154,35 @@ class Story:
         self.step("containers restarted or replaced meanwhile", "0", self.world.restarts)
 
     def disconnecting(self) -> None:
-        """Bob disconnects: his next query, within a second, is the service account's."""
-        obeyed: list[float] = []
+        """Bob disconnects: each query that is sent a second later is the service account's."""
+        as_bob: list[float] = []
 
         def disconnect() -> str:
             self._person("bob").disconnect(APP)
             disconnected = time.monotonic()
-            while time.monotonic() < disconnected + 10:
+            while True:
                 sent = time.monotonic() - disconnected
-                if (seen := self.world.whoami("bob")) != "bob":
-                    obeyed.append(sent)
-                    break
-            return seen
+                if (seen := self.world.whoami("bob")) != "bob" or sent > PATIENCE:
+                    return seen
+                as_bob.append(sent)
 
         self.step("bob disconnects; Trino then sees his query as", SERVICE_ACCOUNT, disconnect)
-        sent = f" ({obeyed[0] * 1000:.0f} ms later)" if obeyed else ""
+        sent = f" ({as_bob[-1] * 1000:.0f} ms later)" if as_bob else ""
         self.step(
-            f"the first query that obeyed was sent within a second of the page saying so{sent}",
+            f"no query that was sent {self._obeys:g} s after the page said so was his{sent}",
             "yes",
-            lambda: _yes(bool(obeyed) and obeyed[0] < 1),
+            lambda: _yes(not as_bob or as_bob[-1] < self._obeys),
         )
         self.step("alice is not touched by it: Trino sees her as", "alice", lambda: self.world.whoami("alice"))
 
     def controller_killed(self) -> None:
         """The controller is killed and replaced: nothing is lost."""
+        if self.world.token_seconds < LASTING:
+            self.world.lasting("alice", LASTING)  # a busy machine takes its time to start a successor
         before = self.world.revision("alice")
         with self._traffic("alice") as traffic:
             self.step("the controller is killed and replaced", "replaced", lambda: self.world.kill_controller() or "replaced")
+            self.world.control.lifetimes(accessToken=self.world.token_seconds)
             self.step(
                 "its successor goes on refreshing alice's token",
                 "yes",

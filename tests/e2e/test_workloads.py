@@ -144,5 +144,6 @@ def test_the_node_options_that_an_absent_one_leaves_to_count_come_before_the_hoo
     # not applied: two variables of one name are for `create` only
     world.cluster.kubectl("create", "-f", "-", text_in=json.dumps({**pod, "spec": spec}))
     world.wait_for(NAMESPACE, f"pod/{name}", "Ready")
-    said = world.cluster.kubectl("logs", "-n", NAMESPACE, name, "-c", "cube").strip()
+    logs = ("logs", "-n", NAMESPACE, name, "-c", "cube")
+    said = eventually("a word of the container", lambda: world.cluster.kubectl(*logs).strip())  # ready is started, and no more
     assert said == f"{OPTIONS} --require=/run/cube-oauth/hook.cjs"

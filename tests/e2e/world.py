@@ -211,6 +211,16 @@ class World:
         found = self.credential(username)
         return found["status"]["revision"] if found else 0
 
+    def ends(self, username: str) -> str:
+        """When this person's access token ends, as the credential says it; empty while there is none."""
+        found = self.credential(username)
+        return found["status"].get("expiresAt", "") if found else ""
+
+    def lasting(self, username: str, seconds: int = 60) -> None:
+        """From now on access tokens live so long; returns when this person has got such a one."""
+        self.control.lifetimes(accessToken=seconds)
+        eventually(f"a token of {seconds} s", lambda: self.ends(username) > timestamp(seconds * 3 // 4), 90)
+
     def restarts(self) -> int:
         """How often a container of ours or of Cube's was restarted or a pod replaced, since ``remember_pods``."""
         now = self._pods()
@@ -255,7 +265,7 @@ class World:
         except ClusterError as error:
             raise ClusterError(f"{error}\n{self.explain(namespace)}") from error
 
-    def wait_for(self, namespace: str, what: str, condition: str, seconds: int = 60) -> None:
+    def wait_for(self, namespace: str, what: str, condition: str, seconds: int = 120) -> None:
         """Wait for a condition of a resource."""
         try:
             self.cluster.kubectl("wait", what, "-n", namespace, f"--for=condition={condition}", f"--timeout={seconds}s")
@@ -283,7 +293,7 @@ class World:
         self.rollout(RELEASE, name)
         if not replicas:
             selector = f"app.kubernetes.io/component={component}"
-            self.cluster.kubectl("wait", "pod", "-n", RELEASE, "--selector", selector, "--for=delete", "--timeout=60s")
+            self.cluster.kubectl("wait", "pod", "-n", RELEASE, "--selector", selector, "--for=delete", "--timeout=110s")
 
     # ---- small things
 
@@ -317,6 +327,11 @@ def eventually(what: str, check: Callable[[], Any], seconds: float = 60) -> Any:
             raise TimeoutError(f"{what}: not within {seconds:.0f} s")
         time.sleep(0.2)
     return found
+
+
+def timestamp(seconds: float = 0) -> str:
+    """The time in so many seconds, as Kubernetes writes it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
 
 
 def _env(values: Mapping[str, str]) -> str:
