@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import ControlPlane, binaries
-from tests.control_plane.harness import CLIENTS, REDIRECT_URI, SERVICE_KEYS, SERVICE_SECRET, Installation, KubeApi
+from tests.control_plane.harness import CLIENTS, REDIRECT_URI, SERVICE_KEYS, SERVICE_SECRET, Installation, KubeApi, eventually
 from tests.parts.certificates import self_made
 from tests.parts.provider import Provider, app_client, service_client
 
@@ -39,6 +39,7 @@ def kubectl(control_plane):
 def namespace(kubectl):
     name = f"test-{uuid.uuid4().hex[:8]}"
     kubectl("create", "namespace", name)
+    eventually(lambda: kubectl("get", "serviceaccount", "default", "-n", name, check=False).returncode == 0)  # made a moment later
     yield name
     kubectl("delete", "namespace", name, "--wait=false")
 
