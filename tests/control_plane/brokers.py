@@ -69,13 +69,16 @@ def now():
     return datetime.now(UTC)
 
 
+PATIENCE = 60
+"""Seconds."""
+
 TLS_CLOSE_SECONDS = 0.25
 """aiohttp closes TLS connections a moment after their session (its documentation, "Graceful shutdown")."""
 
 
 async def eventually(attempt):
     """Until the attempt gives something; what it gave."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while True:
             if found := await attempt():
                 return found
@@ -186,7 +189,7 @@ class Running:
         self.certificate = self_made(folder / "tls", "localhost", "127.0.0.1")
         (folder / "tls" / "ca.crt").write_text(self.certificate.cert.read_text())
         self.ring_file = folder / "ring.json"
-        self.ring_file.write_text(tenant.ring.to_json())
+        self.mount(tenant.ring)
         self.ports = [free_port() for _ in range(3)]
         self.variables = {
             "KUBECONFIG": str(tenant.kubeconfig),
@@ -203,6 +206,12 @@ class Running:
             "CUBE_OAUTH_SIDECAR_IMAGE": "registry.example/cube-oauth:1",
         }
 
+    def mount(self, ring):
+        """As the kubelet does when a Secret has changed: nobody reads half of it."""
+        new = self.ring_file.with_suffix(".new")
+        new.write_text(ring.to_json())
+        new.replace(self.ring_file)
+
     async def start(self):
         self._thread = _Thread(self.variables)
         ready = asyncio.create_task(self.ready())
@@ -214,7 +223,7 @@ class Running:
 
     async def stop(self):
         self._thread.stop()
-        await asyncio.wait_for(asyncio.shield(self._thread.ended), 15)
+        await asyncio.wait_for(asyncio.shield(self._thread.ended), PATIENCE)
 
     @property
     def url(self):
@@ -278,7 +287,7 @@ class Running:
             assert answer.status == 200, await answer.text()
 
             async def following():
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(PATIENCE):
                     while (line := json.loads(await answer.content.readline()))["type"] == "heartbeat":
                         pass
                 return line

@@ -11,7 +11,7 @@ import pytest
 from cube_oauth.broker import files
 from cube_oauth.kube.api import OAUTH_APPS, USER_CREDENTIALS
 from cube_oauth.resources.keyring import Keyring, binding
-from tests.control_plane.brokers import CANARY, Running, eventually, new_tenant, now, running_broker
+from tests.control_plane.brokers import CANARY, PATIENCE, Running, eventually, new_tenant, now, running_broker
 from tests.parts.certificates import self_made
 
 pytestmark = pytest.mark.control_plane
@@ -81,6 +81,7 @@ async def test_a_pod_of_another_namespace_sees_nothing(tenant, app, broker, kube
 async def test_two_tenants_do_not_see_each_other(tenant, app, kubectl, tmp_path, monkeypatch):
     other = f"{tenant.namespace}-2"
     kubectl("create", "namespace", other)
+    kubectl("create", "serviceaccount", "cube", "-n", other)
     reads = ("--verb=list,watch", "--resource=oauthapps.cubeoauth.dev,usercredentials.cubeoauth.dev")
     kubectl("create", "role", "broker", "-n", other, *reads)
     kubectl("create", "rolebinding", "broker", "-n", other, "--role=broker", f"--serviceaccount={tenant.namespace}:broker")
@@ -88,7 +89,7 @@ async def test_two_tenants_do_not_see_each_other(tenant, app, kubectl, tmp_path,
         async with running_broker(tenant, tmp_path, monkeypatch, [tenant.namespace, other]) as broker:
             await tenant.connected("alice", app)
             await broker.eventually("alice", tenant.pod_token(), "active")
-            status, answer = await broker.resolve("alice", tenant.pod_token(namespace=other))
+            status, answer = await broker.resolve("alice", tenant.pod_token("cube", other))
             assert (status, answer["credentials"]) == (200, {})
     finally:
         kubectl("delete", "namespace", other, "--wait=false")
@@ -210,11 +211,12 @@ async def test_a_use_is_noted_in_the_status(tenant, app, broker, pod):
 async def test_a_new_certificate_and_its_authority_are_taken_over(tenant, app, broker, pod, tmp_path):
     async with broker.changes(pod) as following:
         assert (await following())["ca"] == broker.ca
-        new = self_made(tmp_path / "new", "localhost", "127.0.0.1")
-        for name, source in (("ca.crt", new.cert), ("tls.key", new.key), ("tls.crt", new.cert)):
-            (tmp_path / "tls" / name).write_bytes(source.read_bytes())
+        authority = self_made(tmp_path / "new", "localhost", "127.0.0.1").cert.read_text()
+        (tmp_path / "new" / "ca.crt").write_text(authority)
+        (tmp_path / "tls").rename(tmp_path / "old")  # all files at once, as the kubelet does: a certificate goes with its key
+        (tmp_path / "new").rename(tmp_path / "tls")
         line = await following()
-        assert (line["type"], line["ca"]) == ("ca", new.cert.read_text())
+        assert (line["type"], line["ca"]) == ("ca", authority)
     assert (await broker.resolve("alice", pod))[0] == 200  # broker.ca is the new one by now
 
 
@@ -224,7 +226,7 @@ async def test_a_new_ring_opens_what_could_not_be_opened(tenant, app, broker, po
     await tenant.token(tenant.record(credential, app), ring=ring)
     async with broker.changes(pod) as following:
         assert (await following())["type"] == "hello"
-        broker.ring_file.write_text(ring.to_json())
+        broker.mount(ring)
         while (await following()) != {"type": "changed", "username": "alice"}:
             pass
     assert (await broker.eventually("alice", pod, "active"))["accessToken"] == f"{CANARY}alice-1"
@@ -249,7 +251,7 @@ async def test_a_rotation_of_the_ring_is_no_news_to_anybody(tenant, app, broker,
     async with broker.changes(pod) as following:
         assert (await following())["type"] == "hello"
         for times, ring in enumerate((announced, promoted), start=1):
-            broker.ring_file.write_text(ring.to_json())
+            broker.mount(ring)
             await read(times)
             await tenant.token(record, ring=ring)
         await tenant.connected("bob", app)
@@ -269,7 +271,7 @@ async def test_without_the_newest_key_a_replica_says_not_ready_and_never_not_con
         return status == 503 and answer["reason"] == "NotReady"
 
     assert await eventually(refused)
-    broker.ring_file.write_text(newer.to_json())
+    broker.mount(newer)
     assert (await broker.entry("alice", pod))["accessToken"] == f"{CANARY}alice-1"  # at once: it looked for itself
 
 
@@ -292,7 +294,7 @@ async def test_the_process_ends_in_order_when_it_is_told_to(tenant, tmp_path, mo
         async with running.changes(tenant.pod_token()) as following:
             assert (await following())["type"] == "hello"
             process.terminate()
-            _, said = await asyncio.wait_for(process.communicate(), 20)
+            _, said = await asyncio.wait_for(process.communicate(), PATIENCE)
         assert process.returncode == 0, said.decode()
         assert b"Traceback" not in said
     finally:

@@ -12,7 +12,7 @@ from cube_oauth import resolver
 from cube_oauth.broker import files
 from cube_oauth.kube.api import USER_CREDENTIALS
 from cube_oauth.resolver import rpc
-from tests.control_plane.brokers import CANARY, eventually, new_tenant, running_broker
+from tests.control_plane.brokers import CANARY, PATIENCE, eventually, new_tenant, running_broker
 from tests.parts.processes import free_port
 
 pytestmark = pytest.mark.control_plane
@@ -39,7 +39,7 @@ class Hook:
         self._answers[number] = asyncio.get_running_loop().create_future()
         params = {"caller": {"username": username, "issuer": "https://idp.example.com", "assertion": None}, **more}
         self._writer.write(json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}).encode() + b"\n")
-        return await asyncio.wait_for(self._answers[number], 20)
+        return await asyncio.wait_for(self._answers[number], PATIENCE)
 
     async def entry(self, **more):
         answer = await self.ask(**more)
@@ -47,7 +47,7 @@ class Hook:
         return answer["result"]["credentials"]["trino"]
 
     async def until_told(self, params):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while await self.news.get() != params:
                 pass
 
@@ -90,7 +90,7 @@ async def hook(tenant, broker, alice, tmp_path):
         "CUBE_OAUTH_CA": broker.ca,
         "CUBE_OAUTH_TOKEN_FILE": str(tmp_path / "token"),
         "CUBE_OAUTH_LISTEN": f"127.0.0.1:{free_port()}",
-        "CUBE_OAUTH_OUTAGE_SECONDS": "5",
+        "CUBE_OAUTH_OUTAGE_SECONDS": "15",  # it begins while the broker is still about to stop
     }
     stop = asyncio.Event()
     running = asyncio.create_task(resolver.run(variables, stop))
