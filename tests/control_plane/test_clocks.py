@@ -72,7 +72,8 @@ class Cube:
             connection.sendall(json.dumps(line).encode() + b"\n")
             with connection.makefile() as lines:
                 answer = next(found for found in map(json.loads, lines) if found.get("id") == 1)
-        return answer["result"]["credentials"].get("trino", {"status": "unknown"})
+        result = answer.get("result", {"credentials": {}})
+        return result["credentials"].get("trino", {"status": "unknown", **answer.get("error", {})})
 
     def until(self, status):
         """What it says once alice's credential is so."""
@@ -135,7 +136,7 @@ def test_whoever_is_ahead_never_serves_what_has_ended_by_its_clock(installation,
 
 
 def test_whoever_is_behind_serves_too_long_only_while_no_controller_says_that_it_has_ended(installation, provider, processes):
-    provider.control.lifetimes(accessToken=8)
+    provider.control.lifetimes(accessToken=25)  # time enough to be seen, and to end the controller
     controller, cube = processes(broker=-WRONG, sidecar=-WRONG, scopes=["openid", "query"])
     installation.connect("alice")
     entry = cube.until("active")

@@ -1,5 +1,7 @@
 """OAuthApps: what their condition says, and that correcting the cause heals without a hand."""
 
+from datetime import timedelta
+
 import pytest
 
 from tests.control_plane.harness import APPS, CLIENTS, CREDENTIALS, SECRETS, condition, eventually
@@ -55,10 +57,11 @@ def test_a_client_secret_that_consents_to_another_app_is_not_used(installation):
 
 def test_a_wrong_client_secret_marks_the_app_and_leaves_the_person_connected(installation, provider):
     first = installation.start()
-    installation.app(refresh={"percentOfLifetime": 10, "requestsPerSecond": 1000})
-    provider.control.lifetimes(accessToken=40)
+    installation.app()
+    provider.control.lifetimes(accessToken=3600)
     installation.connect("alice")
     first.terminate()
+    installation.age(timedelta(minutes=50), "issued_at", "expires_at")  # due, and far from its end
     installation.client_secret("trino", "wrong")
     installation.start()
     waits_for(installation, "InvalidClient")
@@ -88,8 +91,8 @@ def test_a_credential_of_no_app_says_so_until_the_app_comes(installation):
 
 def test_a_changed_client_id_never_sees_the_old_tokens(installation, provider):
     installation.start()
-    installation.app(refresh={"percentOfLifetime": 40, "requestsPerSecond": 1000})
-    provider.control.lifetimes(accessToken=10)
+    installation.app(refresh={"percentOfLifetime": 70, "requestsPerSecond": 1000})
+    provider.control.lifetimes(accessToken=25)  # it comes to be due long after the app was changed, and before its end
     installation.connect("alice")
     provider.control.reset_stats()
     installation.client_secret("trino", CLIENTS["other"])

@@ -13,8 +13,8 @@ from tests.control_plane.harness import APPS, CREDENTIALS, condition, eventually
 
 pytestmark = pytest.mark.control_plane
 DAY = 86_400
-AHEAD = 6
-"""Seconds between what the provider says and the threshold, so that it is crossed while we look."""
+AHEAD = 15
+"""Seconds between what the provider says and the threshold, so that it is crossed while we look, and not before we do."""
 
 
 def on_the_page(installation):

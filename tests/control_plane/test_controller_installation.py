@@ -11,7 +11,7 @@ from cryptography.x509.verification import PolicyBuilder, Store
 
 from cube_oauth.controller.x509 import new_authority
 from cube_oauth.resources.secrets import decode
-from tests.control_plane.harness import CLIENTS, CREDENTIALS, SECRETS, eventually
+from tests.control_plane.harness import CLIENTS, CREDENTIALS, PATIENCE, SECRETS, eventually
 
 pytestmark = pytest.mark.control_plane
 WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
@@ -103,13 +103,13 @@ def test_a_leader_that_cannot_renew_ends_and_another_takes_over(installation, co
         eventually(lambda: first.page("/readyz")[0] != 200, say=installation.tell)
     finally:
         control_plane.resume_apiserver()
-    assert first.child.wait(30) == 0
+    assert first.child.wait(PATIENCE) == 0
     installation.start()
 
 
 def test_wrong_settings_are_said_in_one_sentence(installation):
     controller = installation.start(active=None, CUBE_OAUTH_ALLOWED_ADDRESSES="everything")
-    assert controller.child.wait(30) == 2
+    assert controller.child.wait(PATIENCE) == 2
     assert "CUBE_OAUTH_ALLOWED_ADDRESSES must be networks" in controller.log.read_text()
 
 

@@ -80,7 +80,7 @@ def test_an_app_that_was_deleted_while_nobody_was_active_is_revoked_with_the_sec
     delete_app(installation)
     installation.start()
     over(installation, provider)
-    assert reason(installation) == "AppNotFound"
+    eventually(lambda: reason(installation) == "AppNotFound", say=installation.tell)
 
 
 def test_an_app_that_was_created_anew_while_nobody_was_active_is_another_app(installation, provider):
