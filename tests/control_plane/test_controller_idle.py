@@ -20,8 +20,18 @@ pytestmark = pytest.mark.control_plane
 SPARING = {"onlyWhileUsedSeconds": 600, "requestsPerSecond": 1000}
 
 
+PATIENT = """
+import sys
+from cube_oauth import __main__
+from cube_oauth.broker import service
+service.WAKE_SECONDS = 20
+sys.exit(__main__.main(["broker"]))
+"""
+"""A broker that gives the controller of a busy machine more time than a query has."""
+
+
 @contextmanager
-def broker(installation, kubectl, folder):
+def broker(installation, kubectl, folder, *command):
     """A broker process beside the controller; gives what resolves a person's credential, and how many seconds it took."""
     tls, ring, ports = self_made(folder / "broker-tls", "127.0.0.1"), folder / "ring.json", [free_port() for _ in range(3)]
     (folder / "broker-tls" / "ca.crt").write_text(tls.cert.read_text())
@@ -45,7 +55,7 @@ def broker(installation, kubectl, folder):
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         request = urllib.request.Request(f"https://127.0.0.1:{ports[1]}/v1/resolve", body, headers)
         began = time.monotonic()
-        with urllib.request.urlopen(request, timeout=10, context=context) as answer:
+        with urllib.request.urlopen(request, timeout=60, context=context) as answer:
             return json.loads(answer.read())["credentials"]["trino"], time.monotonic() - began
 
     def ready():
@@ -56,7 +66,8 @@ def broker(installation, kubectl, folder):
             return False
 
     with (folder / "broker.log").open("wb") as log:
-        child = subprocess.Popen([sys.executable, "-m", "cube_oauth", "broker"], env=env, stdout=log, stderr=log, cwd=ROOT)
+        how = command or ("-m", "cube_oauth", "broker")
+        child = subprocess.Popen([sys.executable, *how], env=env, stdout=log, stderr=log, cwd=ROOT)
     try:
         eventually(ready, say=(folder / "broker.log").read_text)
         yield resolve
@@ -88,7 +99,7 @@ def idle(installation):
 
 def test_the_next_query_gets_a_token_and_not_the_service_account(idle, provider, kubectl, tmp_path):
     assert "refresh_token" not in provider.control.stats()["issued"]
-    with broker(idle, kubectl, tmp_path) as resolve:
+    with broker(idle, kubectl, tmp_path, "-c", PATIENT) as resolve:
         entry, seconds = resolve("alice")
         print(f"an idle credential was there after {seconds:.3f} s")
         assert (entry["status"], entry["revision"]) == ("active", 2)
