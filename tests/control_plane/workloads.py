@@ -51,7 +51,8 @@ class Workloads:
             found = self.get(kind, name)
             status = found.get("status", {})
             observed = status.get("observedGeneration") == found["metadata"]["generation"]
-            return observed and status.get("availableReplicas", 0) == status.get("updatedReplicas", 0) == count
+            counts = {status.get(kind, 0) for kind in ("replicas", "updatedReplicas", "availableReplicas")}
+            return observed and counts == {count}  # in the middle of a rollout one is updated, and another available
 
         eventually(counted)
 
