@@ -162,12 +162,22 @@ class Lease:
         self.lost.set()
 
     async def _release(self) -> None:
-        """Leave the Lease without a holder, so that the next one need not wait for it to run out."""
-        with contextlib.suppress(KubeError):
-            lease = await self._api.get(LEASES, self._lock.name, self._lock.namespace)
-            if lease and lease["spec"].get("holderIdentity") == self._lock.identity:
-                lease["spec"].pop("holderIdentity")
-                await self._api.replace(LEASES, lease)
+        """Leave the Lease without a holder, so that the next one need not wait for it to run out.
+
+        Once more after a conflict: a renewal that was under way when we gave it up may have been written all the same.
+        """
+        try:
+            await self._leave()
+        except KubeError as error:
+            if error.conflict:
+                with contextlib.suppress(KubeError):
+                    await self._leave()
+
+    async def _leave(self) -> None:
+        lease = await self._api.get(LEASES, self._lock.name, self._lock.namespace)
+        if lease and lease["spec"].get("holderIdentity") == self._lock.identity:
+            lease["spec"].pop("holderIdentity")
+            await self._api.replace(LEASES, lease)
 
 
 async def _first(*waits: Any) -> None:

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from cube_oauth.kube.api import KubeError
 from cube_oauth.kube.lease import Lease, Timing
 
 SHORT = Timing(duration=5, renew_within=3, retry=1, request=1)
@@ -116,6 +117,25 @@ async def test_work_that_ends_by_itself_gives_the_lease_back(lasting):
     await made.hold(lambda: asyncio.sleep(0), asyncio.Event())
     assert released == [True]
     assert not made.lost.is_set()
+
+
+async def test_a_renewal_that_was_under_way_does_not_keep_the_lease_from_being_given_back():
+    """The API server has taken the renewal although nobody waited for its answer: what was read before it is no more."""
+    written, refused = [], [KubeError(409, "Conflict", "PUT")]
+
+    class Api:
+        client = None
+
+        async def get(self, resource, name, namespace):
+            return {"metadata": {"name": name, "namespace": namespace}, "spec": {"holderIdentity": "me"}}
+
+        async def replace(self, resource, body):
+            if refused:
+                raise refused.pop()
+            written.append(body["spec"])
+
+    await Lease(Api(), "co-controller", "system", "me", SHORT)._release()
+    assert written == [{}]
 
 
 async def test_who_is_stopped_before_winning_does_no_work(lease):
