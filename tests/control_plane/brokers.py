@@ -76,6 +76,11 @@ TLS_CLOSE_SECONDS = 0.25
 """aiohttp closes TLS connections a moment after their session (its documentation, "Graceful shutdown")."""
 
 
+def told(caplog):
+    """All log records of a test; at its end, ``caplog.records`` are those of the end alone."""
+    return [record for phase in ("setup", "call", "teardown") for record in caplog.get_records(phase)]
+
+
 async def eventually(attempt):
     """Until the attempt gives something; what it gave."""
     async with asyncio.timeout(PATIENCE):
