@@ -118,9 +118,17 @@ class Credentials:
                 await self._publish(observed)
                 return decision.until
             if isinstance(decision, DropAccessToken) and await self._publish(observed):
-                return self._clock.now() + TIDY
+                return self._clock.now() + (timedelta(0) if self._goes_on(observed) else TIDY)
             await self._act(observed, decision)
+        if (last := self.observe(key)) is not None:  # who is never done is seen all the same
+            await self._publish(last)
         return self._clock.now()
+
+    def _goes_on(self, observed: Observed) -> bool:
+        """Whether another token is due now that this one has ended; others are marked as ended first all the same."""
+        assert observed.token is not None  # noqa: S101 - decided so
+        dropped = replace(observed, token=without_access_token(observed.token))
+        return isinstance(decide(dropped, self._clock.now()), Refresh)
 
     def observe(self, key: Key) -> Observed | None:
         """Everything that decides; None while the OAuthApp was not looked at yet (it calls when it was)."""

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 TIMEOUT = timedelta(seconds=10)
 _CONNECTIONS_PER_HOST = 64
+_KEPT_SECONDS = 4
+"""An idle connection is closed by us: on one that the provider is just closing (Node does after 5 s) a redemption would be lost."""
 _HEADERS = {
     "User-Agent": f"cube-oauth-operator/{__version__}",
     "Accept": "application/json",
@@ -129,6 +131,7 @@ class Transport:
             socket_factory=guarded_sockets(self._allowed),
             limit=0,  # a provider that hangs must not use up the connections of the others
             limit_per_host=_CONNECTIONS_PER_HOST,
+            keepalive_timeout=_KEPT_SECONDS,
         )
         self._session = aiohttp.ClientSession(
             connector=connector,

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import pytest
 
 from cube_oauth.controller.budget import Backoff, Budget
-from cube_oauth.controller.credentials import Credentials
+from cube_oauth.controller.credentials import TIDY, Credentials
 from cube_oauth.controller.inventory import Inventory, key_of
 from tests.unit.controller.clocks import StoppedClock
-from tests.unit.lifecycle.samples import app, credential, token
+from tests.unit.lifecycle.samples import HOUR, app, credential, token
 
 
 class Rotation:
@@ -66,6 +66,19 @@ def credentials(rotation):
 async def test_what_is_due_again_is_done_again_but_not_for_ever(credentials, rotation):
     await credentials.reconcile(key_of(credential().metadata))
     assert 1 < rotation.refreshes < 10
+    assert credentials.published == 1
+
+
+async def test_a_token_that_ended_while_nobody_was_there_is_replaced_at_once(credentials):
+    credentials._tokens = SimpleNamespace(get=lambda _: token(age=2 * HOUR))
+    assert await credentials.reconcile(key_of(credential().metadata)) == credentials._clock.now()
+    assert credentials.published == 1, "marked as ended first"
+
+
+async def test_a_token_that_ended_and_cannot_be_replaced_now_is_tidied_up_after_others_are_marked(credentials):
+    credentials._tokens = SimpleNamespace(get=lambda _: token(age=2 * HOUR))
+    credentials._backoff.hold(key_of(credential().metadata), credentials._clock.now() + timedelta(minutes=1))
+    assert await credentials.reconcile(key_of(credential().metadata)) == credentials._clock.now() + TIDY
 
 
 async def test_a_warehouse_that_asks_for_patience_holds_up_the_refreshes_that_need_it(credentials):

@@ -29,6 +29,8 @@ class Received:
     headers: dict[str, str]
     form: dict[str, str]
     body: str
+    peer: tuple[str, int]
+    """The address at the other end of the connection."""
 
 
 @dataclass
@@ -65,8 +67,8 @@ class FakeProvider:
 
     async def _handle(self, request: web.Request) -> web.Response:
         form = {name: str(value) for name, value in (await request.post()).items()}
-        body = await request.text()
-        self.received.append(Received(request.method, request.path, dict(request.headers), form, body))
+        body, peer = await request.text(), request.get_extra_info("peername")
+        self.received.append(Received(request.method, request.path, dict(request.headers), form, body, peer))
         return await self.answers.get(request.path, Said("not found", 404, "text/plain")).respond()
 
     def says(self, body: bytes | str | dict[str, Any] = b"", status: int = 200, path: str = "/token", **more: Any) -> None:
@@ -106,10 +108,11 @@ async def client():
 
 @pytest.fixture
 async def skip(monkeypatch):
-    """Let seconds pass at once, for every timer of the event loop."""
+    """Let seconds pass at once, for every timer of the event loop, and for the connections that aiohttp keeps."""
     loop, skipped = asyncio.get_running_loop(), []
     time = loop.time
     monkeypatch.setattr(loop, "time", lambda: time() + sum(skipped))
+    monkeypatch.setattr("aiohttp.connector.monotonic", loop.time)
     return skipped.append
 
 

@@ -284,6 +284,16 @@ async def test_the_provider_says_when_to_come_back(provider, client, credentials
     assert (problem.kind, problem.reason, problem.retry_after) == ("Weather", reason, expected)
 
 
+@pytest.mark.parametrize(("idle", "connections"), [(3, 1), (5, 2)])
+async def test_a_connection_that_the_provider_may_be_closing_is_not_used(provider, client, credentials, skip, idle, connections):
+    """Node's servers close them after five seconds; a token that is sent at that moment may be redeemed or not."""
+    provider.says(TOKENS)
+    for _ in range(2):
+        await client.refresh(provider.endpoints(), credentials, REFRESH_TOKEN)
+        skip(idle)
+    assert len({received.peer for received in provider.received}) == connections
+
+
 async def test_a_slow_provider_is_left(provider, client, credentials):
     provider.says(TOKENS, delay=3600)
     begin = time.monotonic()
