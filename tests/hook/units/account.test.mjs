@@ -62,7 +62,7 @@ describe('the service account', () => {
     assert.deepEqual(warehouse.drivers.map((d) => [d.released, d.releasedWhileRunning]), [[true, false], [false, undefined]]);
   });
 
-  it('rotates under load without a failed query, also for whoever has no connection of their own', { timeout: 20_000 }, async () => {
+  it('rotates under load without a failed query, also for whoever has no connection of their own', { timeout: 60_000 }, async () => {
     begin();
     const done = { over: false, queries: 0 };
     const work = async (username) => {
@@ -84,7 +84,7 @@ describe('the service account', () => {
     assert.equal(warehouse.drivers.filter((d) => !d.released).length, 3); // one for each orchestrator
   });
 
-  it('is heard of without a question: at once when connected, again after the resolver was away', { timeout: 10_000 }, async () => {
+  it('is heard of without a question: at once when connected, again after the resolver was away', { timeout: 60_000 }, async () => {
     begin();
     while (!resolver.connections.size) await wait(5);
     assert.equal(resolver.asked(), 0);
@@ -140,7 +140,7 @@ describe('the service account', () => {
     assert.deepEqual(warehouse.drivers.at(-1).config, { password: 'second-service-token', extra: [{ header: 'Bearer second-service-token' }], user: 'cube' });
   });
 
-  it('is fetched anew once when the warehouse refuses it before its end, and reads are asked again', { timeout: 10_000 }, async () => {
+  it('is fetched anew once when the warehouse refuses it before its end, and reads are asked again', { timeout: 60_000 }, async () => {
     begin();
     resolver.environment({ SA_TOKEN: FIRST }, { SA_TOKEN: 7 });
     await heard();
@@ -154,7 +154,7 @@ describe('the service account', () => {
     assert.deepEqual(asked, [{ variable: 'SA_TOKEN', revision: 7 }]);
   });
 
-  it('is not logged in with again and again while no other token comes', { timeout: 10_000 }, async () => {
+  it('is not logged in with again and again while no other token comes', { timeout: 60_000 }, async () => {
     begin();
     resolver.environment({ SA_TOKEN: FIRST }, { SA_TOKEN: 7 });
     await heard();
