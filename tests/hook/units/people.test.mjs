@@ -84,6 +84,12 @@ describe('what is known about a person', () => {
     assert.equal((await answer).sources.warehouse.accessToken, 't1');
   });
 
+  it('is taken from an answer that is there when its time is over and was not read yet: the process was busy', async () => {
+    await people.of(caller); // the connection is there
+    resolver.sources.alice = { get warehouse() { for (const began = Date.now(); Date.now() - began < 100;); return active('t1'); } };
+    assert.equal((await people.socket.request('resolve', { caller }, 50)).credentials.warehouse.accessToken, 't1');
+  });
+
   it('is used once when the resolver could not ask whether it is still so', async () => {
     resolver.sources.alice = { warehouse: active('t1') };
     resolver.stale = true;

@@ -77,7 +77,9 @@ class ResolverSocket {
     const socket = await (this.#connection ??= this.#connect());
     const id = ++this.#lastID;
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => settle(reject)(unreachable('no answer in time')), milliseconds).unref();
+      // An answer may be there already: a process that was busy (Cube compiles a model) hears of its timers before it reads.
+      const over = () => setImmediate(() => settle(reject)(unreachable('no answer in time')));
+      const timer = setTimeout(over, milliseconds).unref();
       const settle = (/** @type {(value: any) => void} */ how) => (/** @type {any} */ value) => {
         clearTimeout(timer);
         this.#pending.delete(id);
