@@ -311,11 +311,11 @@ def test_trino_refuses_a_name_that_is_not_the_tokens(idp, trino):
 
 
 def test_trino_refuses_an_expired_token(idp, trino):
-    idp.control.lifetimes(accessToken=2)
+    idp.control.lifetimes(accessToken=10)
     token = sign_in(idp, "alice").json()["access_token"]
     assert trino.query(token, "SELECT current_user") == [["alice"]]
 
-    assert refused_within(trino, token, seconds=10).status == 401
+    assert refused_within(trino, token, seconds=60).status == 401
 
 
 def refused_within(trino, token, *, seconds):
@@ -415,7 +415,18 @@ def test_stopping_a_program_stops_what_it_started(tmp_path):
         child = Path(f"/proc/{log.read_text().strip()}")
         assert child.exists()
 
-    assert not child.exists() or "Z" in (child / "stat").read_text().split(")")[1].split()[0]
+    until = time.monotonic() + 20
+    while runs(child):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def runs(process):
+    """Whether a process lives, by its folder in /proc; for a moment after a signal it still does."""
+    try:
+        return (process / "stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
+    except OSError:
+        return False
 
 
 def test_a_program_that_ends_early_says_why(tmp_path):

@@ -201,7 +201,7 @@ class Cube:
         env = self.environment | {"NODE_PATH": os.pathsep.join(map(str, [folder / "node_modules", *self.modules]))}
         self.process = Process("Cube", _command(folder), log=self.log, env=env, cwd=self.project)
         try:
-            self.process.wait_until(lambda: web.answers(f"{self.url}/livez"), seconds=90)
+            self.process.wait_until(lambda: web.answers(f"{self.url}/livez"), seconds=180)
         except BaseException:
             self.process.stop()
             raise

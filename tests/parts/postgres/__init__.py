@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,7 +71,7 @@ class Postgres:
         command = [*self._account, str(self._programs / "postgres"), "-D", str(data), *options]
         self.process = Process("Postgres", command, log=self.log, env={}, cwd=self._folder)
         try:
-            self.process.wait_until(self._answers, seconds=30)
+            self.process.wait_until(self._answers, seconds=90)
             self.sql(f"CREATE DATABASE {DATABASE}", database="postgres")
             self.service = self.token(SERVICE)
         except BaseException:
@@ -108,9 +109,20 @@ class Postgres:
             FROM (VALUES {wanted}) AS wanted (name) LEFT JOIN pg_roles ON rolname = name \\gexec
             COMMIT;
         """
-        ended = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename IN (VALUES {wanted})"
-        self.sql("\n".join([made, *([ended] if end else [])]))
+        self.sql(made)
+        if end:
+            self._end(f"usename IN (VALUES {wanted})")
         return token
+
+    def _end(self, which: str) -> None:
+        """End these connections, and wait until they are gone: PostgreSQL only asks them to go."""
+        ended = [pid for [pid, _] in self.sql(f"SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity WHERE {which}")]
+        there = f"SELECT count(*) FROM pg_stat_activity WHERE pid IN ({', '.join(ended)})"
+        patience = time.monotonic() + 60
+        while ended and self.sql(there) != [["0"]]:
+            if time.monotonic() > patience:
+                raise RuntimeError(f"{len(ended)} connections do not end")
+            time.sleep(0.05)
 
     def backends(self, pattern: str = "%") -> Counter[str]:
         """Count the open connections of the roles whose names are LIKE the pattern."""

@@ -137,6 +137,7 @@ const provider = new Provider(config.issuer, {
   claims: { openid: ['sub', 'preferred_username', 'groups'], profile: ['name'], email: ['email'] },
   ttl: {
     AccessToken: () => lifetimes.accessToken,
+    AuthorizationCode: 600, // its own minute may be over before somebody redeems it who was made to wait
     ClientCredentials: () => lifetimes.clientCredentials,
     RefreshToken: (ctx) => signInEnds(ctx) ?? lifetimes.refreshToken,
     Grant: 90 * 86_400,

@@ -170,7 +170,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def until(true: Callable[[], bool], *, seconds: float = 20) -> bool:
+def until(true: Callable[[], bool], *, seconds: float = 60) -> bool:
     """Wait until it is true; say whether it became so."""
     end = time.monotonic() + seconds
     while not true():
