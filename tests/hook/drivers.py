@@ -27,6 +27,20 @@ def fresh(name: str) -> str:
     return f"{name}-{time.monotonic_ns()}"
 
 
+REFUSED_FOR = 5
+"""Seconds for which the hook tries no refused token again."""
+
+
+class Again:
+    """How often a refused token may have been tried again since this was made: a busy machine takes its time."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    def __call__(self) -> int:
+        return int((time.monotonic() - self._began) / REFUSED_FOR)
+
+
 class Canaries:
     """Makes secrets, remembers them, and finds them again where they must not be."""
 

@@ -74,6 +74,28 @@ def sql(cube: Cube, context: dict[str, Any]) -> str:
     return json.dumps(sql_api.load(cube, context, {"dimensions": ["whoami.who"], "filters": cubes.whoami_query()["filters"]}))
 
 
+def seen(cube: Cube, resolver: FakeResolver, issuer: Issuer, *, said: bool = False) -> tuple[str, str, float]:
+    """Connect a person whose token soon ends, and have the warehouse see them before; return name, token and end.
+
+    The token lives the longer the busier the machine is. ``said``: whether the resolver says when it ends.
+    """
+    for seconds in (10, 30, 90):
+        alice, ends = fresh("alice"), int(time.time() + seconds)
+        token = issuer.token(alice, seconds=ends - time.time())
+        told = {"expiresAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ends))} if said else {}
+        resolver.set(alice, trino=active(token, **told))
+        try:
+            who = cube.cached(alice)["whoami.who"]
+        except LoadError:
+            if time.time() < ends:
+                raise
+        else:
+            assert who == alice or time.time() >= ends
+            if time.time() < ends - 1:
+                return alice, token, ends
+    raise AssertionError("no query was answered within 90 s")
+
+
 def dead(warehouse: Warehouse, token: str) -> None:
     """Wait until the warehouse refuses the token."""
     try:
@@ -167,7 +189,9 @@ async def test_a_subscription_obeys_a_revocation_in_the_middle(cube: Cube, resol
         resolver.set(alice, trino={"status": "revoked", "reason": "Revoked", "authorizeURL": link, "fallback": "Deny"})
         assert link in await socket.told()  # Cube looks at subscriptions every 5 s
         resolver.set(alice, trino=active(issuer.token("A.LICE"), subject="A.LICE", grant="another"))
-        assert await socket.told() == "A.LICE"
+        while link in (told := await socket.told()):  # the refusal of another look, on its way before
+            pass
+        assert told == "A.LICE"
 
 
 def test_the_sql_api_runs_as_the_person_of_the_session(cube: Cube, resolver: FakeResolver, issuer: Issuer) -> None:
@@ -207,11 +231,8 @@ def test_a_user_called_default_is_not_the_service_account(cube: Cube, resolver: 
 def test_a_rotation_reaches_the_live_driver_and_keeps_the_query_cache(
     cube: Cube, resolver: FakeResolver, issuer: Issuer, warehouse: Warehouse
 ) -> None:
-    alice = fresh("alice")
-    first = issuer.token(alice, seconds=10)
-    resolver.set(alice, trino=active(first))
+    alice, first, _ = seen(cube, resolver, issuer)
     before = cube.cached(alice)
-    assert before["whoami.who"] == alice
     resolver.set(alice, trino=active(issuer.token(alice), revision=2))
     dead(warehouse, first)  # and Cube's driver was made with it
     assert cube.whoami(alice) == alice
@@ -230,10 +251,7 @@ def test_another_sign_in_does_not_see_the_rows_of_the_one_before(cube: Cube, res
 def test_a_token_refused_before_its_time_is_refreshed_and_the_query_asked_again(
     cube: Cube, resolver: FakeResolver, issuer: Issuer, warehouse: Warehouse
 ) -> None:
-    alice = fresh("alice")
-    first = issuer.token(alice, seconds=10)
-    resolver.set(alice, trino=active(first))
-    assert cube.whoami(alice) == alice
+    alice, first, _ = seen(cube, resolver, issuer)
     dead(warehouse, first)
 
     def refresh(params: dict[str, Any]) -> None:
@@ -256,11 +274,7 @@ def test_a_revocation_is_obeyed_at_once(cube: Cube, resolver: FakeResolver, issu
 
 
 def test_an_expiry_is_obeyed_although_nobody_said_so(cube: Cube, resolver: FakeResolver, issuer: Issuer) -> None:
-    alice = fresh("alice")
-    ends = time.time() + 10
-    soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ends))
-    resolver.set(alice, trino=active(issuer.token(alice), expiresAt=soon))
-    assert cube.whoami(alice) == alice
+    alice, _, ends = seen(cube, resolver, issuer, said=True)
     time.sleep(max(0, ends - time.time()))
     assert cube.whoami(alice) == SERVICE
 
@@ -299,10 +313,7 @@ def test_fallback_deny_refuses_whoever_is_not_named_by_every_way_in(cube: Cube, 
 def test_the_probes_stay_green_whatever_a_user_does(
     cube: Cube, resolver: FakeResolver, issuer: Issuer, warehouse: Warehouse
 ) -> None:
-    alice = fresh("alice")
-    token = issuer.token(alice, seconds=10)
-    resolver.set(alice, trino=active(token))
-    assert cube.whoami(alice) == alice
+    _, token, _ = seen(cube, resolver, issuer)
     dead(warehouse, token)
     assert [web.request("GET", f"{cube.url}/{probe}").status for probe in ("livez", "readyz")] == [200, 200]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.hook import drivers
-from tests.hook.drivers import Canaries, Connect, Started, fresh
+from tests.hook.drivers import Again, Canaries, Connect, Started, fresh
 from tests.hook.resolver import FakeResolver
 from tests.parts import cube as cubes
 from tests.parts import web
@@ -139,11 +139,12 @@ def test_a_refused_token_without_a_newer_one_is_no_storm_of_log_ins(
     assert cube.whoami(alice) == alice
     service.refuses(first, databricks.INVALID)
     resolver.on_invalidate = lambda _params: None
+    again = Again()
     for _ in range(10):
         with pytest.raises(LoadError, match=r"Invalid access token|Forbidden"):
             cube.whoami(alice)
-    assert service.logged_in(alice, accepted=False) <= 3
-    assert resolver.asked("invalidate", alice) <= 2
+    assert service.logged_in(alice, accepted=False) <= 3 + 2 * again()
+    assert resolver.asked("invalidate", alice) <= 2 + again()
 
 
 @pytest.mark.parametrize("failure", [databricks.NO_TABLE, databricks.NO_PRIVILEGE], ids=lambda each: each.state)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.hook import sql_api
+from tests.hook.drivers import Again
 from tests.hook.issuer import Issuer
 from tests.hook.resolver import MISSING, FakeResolver, active
 from tests.hook.test_hook_with_cube import HOOK, fresh
@@ -25,8 +26,6 @@ from tests.parts.warehouse import Warehouse
 
 SOURCES = Path(__file__).parent / "sources"
 LAKE_SERVICE = "cube-service-account"
-REFUSED_FOR = 5
-"""Seconds for which the hook tries no refused token again."""
 
 
 @pytest.fixture(scope="module")
@@ -162,11 +161,13 @@ def test_a_refused_token_with_nothing_newer_is_no_login_storm(
     assert who(cube, alice) == alice
     postgres.token(alice, end=True)
     resolver.on_invalidate = lambda _params: None
+    again = Again()
     with ThreadPoolExecutor(20) as pool:
         said = {outcome(future) for future in asking(cube, alice, 60, pool)}
     assert all("password authentication failed" in each for each in said), said
-    assert resolver.asked("invalidate", alice) <= 2
-    assert postgres.log_ins(alice)[1] <= 8  # what two queries at a time may have begun before the first was refused
+    assert resolver.asked("invalidate", alice) <= 2 + again()
+    # what two queries at a time may have begun before the first was refused
+    assert postgres.log_ins(alice)[1] <= 8 + 2 * again()
     resolver.set(alice, postgres=active(postgres.token(alice), revision=2))
     assert who(cube, alice) == alice
 
@@ -351,6 +352,7 @@ def test_a_pre_aggregation_is_built_by_the_service_account_only_whoever_asks_fir
         assert cube.load(bob, query)[0]["rollup.who"] == SERVICE  # she would see it when Cube looks for tables again
 
 
+@pytest.mark.timeout(900)  # four Cubes, and 360 queries in them
 def test_three_replicas_and_a_refresh_worker_keep_300_people_apart(
     start: Start, resolver: FakeResolver, postgres: Postgres
 ) -> None:
