@@ -54,6 +54,14 @@ def person(world, browser):
 
 
 @pytest.fixture
+def impatient(world):
+    """The portal makes nobody wait: what is not done after a second, the page says."""
+    world.restart_portal(patience=1)
+    yield
+    world.restart_portal()
+
+
+@pytest.fixture
 def gallery(tmp_path):
     """Where pictures are kept: the folder in SCREENSHOTS, or this test's own."""
     return Path(os.environ.get("SCREENSHOTS") or tmp_path)

@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, Locator, Page, Request, expect, sync_pl
 
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
-PATIENCE = 20_000
+PATIENCE = 60_000
 """Milliseconds until what must appear has to be there; two cores may be busy."""
 
 expect.set_options(timeout=PATIENCE)
@@ -173,9 +173,8 @@ class Person:
         return self.app(app).get_attribute("data-state") or ""
 
     def refused(self) -> str:
-        """The word of the refusal that the page shows, or ""."""
-        found = self.page.locator("[data-refused]")
-        return (found.get_attribute("data-refused") or "") if found.count() else ""
+        """The word of the refusal that the page shows; it is waited for."""
+        return self.page.locator("[data-refused]").get_attribute("data-refused") or ""
 
     def cookies(self) -> dict[str, Any]:
         """The browser's cookies by name."""

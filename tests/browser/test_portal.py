@@ -170,6 +170,7 @@ def test_going_back_from_the_provider_and_starting_again(alice):
     alice.connect(TRINO)
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_provider_that_is_slow_after_the_consent_is_waited_for(world, alice):
     """The portal says that it takes a moment; the page shows by itself when it is done."""
     world.provider.control.delay(1, 6)
@@ -177,7 +178,7 @@ def test_a_provider_that_is_slow_after_the_consent_is_waited_for(world, alice):
         alice.begin(TRINO)
         alice.consent()
         expect(alice.page.get_by_role("status")).to_contain_text("The connection is being made")
-        expect(alice.app(TRINO)).to_have_attribute("data-state", "Active", timeout=60_000)
+        expect(alice.app(TRINO)).to_have_attribute("data-state", "Active")
     finally:
         world.provider.control.heal()
 
@@ -216,6 +217,7 @@ def test_logging_out_at_the_provider_too(alice):
     alice.log_out()
     alice.page.get_by_role("link", name="Log out at").click()
     alice.page.get_by_role("button", name="sign me out").click()
+    alice.page.get_by_role("heading", name="Sign-out Success").wait_for()
     alice.page.goto(alice.portal)
     alice.page.get_by_role("link", name="Log in").click()
     expect(alice.page.locator("#log-in")).to_be_visible()
@@ -223,7 +225,7 @@ def test_logging_out_at_the_provider_too(alice):
 
 def test_an_app_that_is_not_ready_says_why_and_has_no_button(world, alice):
     world.apply(world.app("finance", displayName="Finance warehouse"))
-    world.cluster.kubectl("wait", "--for=condition=Ready=false", "oauthapp/finance", "-n", TENANT, "--timeout=30s")
+    world.cluster.kubectl("wait", "--for=condition=Ready=false", "oauthapp/finance", "-n", TENANT, "--timeout=120s")
     try:
         alice.page.reload()
         entry = alice.app(f"{TENANT}/finance")
@@ -389,7 +391,7 @@ def test_an_administrator_makes_an_app_and_somebody_connects_to_it(world, person
     expect(page.get_by_role("status")).to_contain_text("Sales is created")
     try:
         expect(page.get_by_text("nothing is wrong")).to_be_visible()  # it was tried at once, with its secret
-        world.cluster.kubectl("wait", "--for=condition=Ready", "oauthapp/sales", "-n", TENANT, "--timeout=30s")
+        world.cluster.kubectl("wait", "--for=condition=Ready", "oauthapp/sales", "-n", TENANT, "--timeout=120s")
         page.get_by_role("button", name="Test").click()
         expect(page.get_by_text("nothing is wrong")).to_be_visible()
         alice.connect(f"{TENANT}/sales")

@@ -65,6 +65,7 @@ def look(someone, gallery, name):
         assert cramped(someone.page) + obstacles(someone.page) == [], name
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("how", AWAY)
 def test_a_token_endpoint_that_is_away_after_the_consent(world, alice, sales, gallery, how):
     """The person consented; only the controller notices. The page says so, and goes on by itself once the provider is back."""
@@ -80,7 +81,7 @@ def test_a_token_endpoint_that_is_away_after_the_consent(world, alice, sales, ga
     look(alice, gallery, f"token-endpoint-{how.replace(' ', '-')}")
     if port:
         with forwarded(port, world.provider.port):
-            expect(entry).to_have_attribute("data-state", "Active", timeout=60_000)
+            expect(entry).to_have_attribute("data-state", "Active")
 
 
 @pytest.mark.parametrize("how", AWAY)

@@ -27,6 +27,8 @@ HOST = "portal.localhost"
 """Every browser takes it to this machine, and it is another site than the provider's address."""
 
 PROXIED_HOST = "proxied.localhost"
+PATIENCE = 30
+"""Seconds that the portal waits for the controller and the watch; a browser waits longer (people.py)."""
 
 RIGHTS = """
 - {apiVersion: v1, kind: ServiceAccount, metadata: {name: portal, namespace: cube-oauth}}
@@ -97,7 +99,7 @@ class World:
             "stringData": {"clientSecret": "app secret"},
         }
         self.apply(secret, self.app(name, **spec))
-        self.cluster.kubectl("wait", f"--for=condition=Ready={ready}", f"oauthapp/{name}", "-n", TENANT, "--timeout=30s")
+        self.cluster.kubectl("wait", f"--for=condition=Ready={ready}", f"oauthapp/{name}", "-n", TENANT, "--timeout=120s")
 
     def app(self, name: str, **spec: Any) -> dict[str, Any]:
         """An OAuthApp at the provider."""
@@ -119,10 +121,10 @@ class World:
         """Where deep links may lead back to: another site with a page."""
         return f"{self.provider.issuer}/.well-known"
 
-    def restart_portal(self) -> None:
-        """Another replica takes over: nothing but the key ring is the same."""
+    def restart_portal(self, *, patience: float = PATIENCE) -> None:
+        """Another replica takes over: nothing but the key ring is the same. ``patience``: seconds until a page goes on without."""
         self.portal.stop()
-        self.portal = self._start_portal()
+        self.portal = self._start_portal(patience)
 
     @contextmanager
     def another_portal(self, **changed: str) -> Iterator[str]:
@@ -207,6 +209,7 @@ class World:
                 provider.app_client("warehouse-app", callbacks, client_secret="app secret", client_name="Cube"),
             ],
             users={"alice": ["analysts"], "bob": [], "paula": ["platform"]},
+            access_token_seconds=3600,  # no test is as long: no token is refreshed in the middle of one
             folder=self.folder / "provider",
             certificate=self_made(self.folder / "provider-tls", "127.0.0.1"),
         )
@@ -221,7 +224,7 @@ class World:
     def _installation(self) -> dict[str, str]:
         """What controller and portal are both told."""
         return {
-            "PYTHONPATH": str(ROOT / "operator"),
+            "PYTHONPATH": f"{ROOT / 'operator'}:{ROOT}",
             "CUBE_OAUTH_NAME": "test",
             "CUBE_OAUTH_NAMESPACE": SYSTEM,
             "CUBE_OAUTH_TOKEN_NAMESPACE": TOKENS,
@@ -247,6 +250,7 @@ class World:
             "CUBE_OAUTH_COOKIE_RING_FILE": str(self._cookie_ring()),
             "CUBE_OAUTH_RETURN_TO": self.elsewhere,
             "CUBE_OAUTH_ADMIN_GROUPS": "platform",
+            "PATIENCE": str(PATIENCE),
         }
 
     def _cookie_ring(self) -> Path:
@@ -274,14 +278,16 @@ class World:
         process.wait_until(lambda: web.answers(f"http://127.0.0.1:{port}/readyz"), seconds=60)
         return process
 
-    def _start_portal(self) -> Process:
+    def _start_portal(self, patience: float = PATIENCE) -> Process:
         self._starts += 1
-        process = self._process("portal", self.folder / f"portal-{self._starts}.log", self._portal_settings())
+        mine = {**self._portal_settings(), "PATIENCE": str(patience)}
+        process = self._process("portal", self.folder / f"portal-{self._starts}.log", mine)
         process.wait_until(lambda: web.answers(f"http://127.0.0.1:{self.health_port}/readyz"), seconds=60)
         return process
 
     def _process(self, name: str, log: Path, env: dict[str, str]) -> Process:
-        return Process(name, [sys.executable, "-m", "cube_oauth", name], log=log, env=self._installation() | env)
+        command = ["tests.browser.patient"] if name == "portal" else ["cube_oauth", name]
+        return Process(name, [sys.executable, "-m", *command], log=log, env=self._installation() | env)
 
 
 def documented_flags() -> dict[str, str]:
