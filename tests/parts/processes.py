@@ -1,11 +1,14 @@
 """Local processes that are always stopped again, and ports that nobody else uses."""
 
 import contextlib
+import fcntl
+import functools
 import os
 import random
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +33,21 @@ def is_free(port: int) -> bool:
         return True
 
 
+@functools.cache
+def _claims() -> int:
+    """Return a file in which each process has locked the bytes of the ports that it gave; the locks end with the process."""
+    return os.open(Path(tempfile.gettempdir()) / f"cube-oauth-ports-{os.getuid()}", os.O_RDWR | os.O_CREAT, 0o600)
+
+
+def _claimed(port: int) -> bool:
+    """Claim the port before other processes of ours (another run of the tests); say whether nobody has."""
+    try:
+        fcntl.lockf(_claims(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    return True
+
+
 def free_port(wanted: int | None = None) -> int:
     """Return the wanted port, refusing a taken one, or any free port."""
     if wanted is not None:
@@ -37,7 +55,7 @@ def free_port(wanted: int | None = None) -> int:
             raise RuntimeError(f"port {wanted} is already in use: not starting")
         return wanted
     for port in random.sample(PORTS, k=2_000):
-        if port not in _given and is_free(port):
+        if port not in _given and _claimed(port) and is_free(port):
             _given.append(port)
             return port
     raise RuntimeError("no free port found")

@@ -6,6 +6,7 @@ import json
 import secrets
 import shutil
 import socket
+import subprocess
 import sys
 import time
 import uuid
@@ -19,10 +20,11 @@ from joserfc.jwk import KeySet, RSAKey
 from tests.parts import cube, provider, warehouse, web
 from tests.parts.certificates import self_made
 from tests.parts.prepared import MissingToolError
-from tests.parts.processes import Process, free_port
+from tests.parts.processes import Process, _claimed, free_port
 
 pytestmark = pytest.mark.timeout(900)  # the first run downloads everything
 
+ROOT = Path(__file__).resolve().parents[2]
 CALLBACK = "https://portal.test/callback/analytics/trino"
 SCOPE = "openid offline_access query"
 SERVICE = "cube-service-account"
@@ -441,3 +443,12 @@ def test_a_program_that_ends_early_says_why(tmp_path):
 def test_a_free_port_is_given_to_one_only_though_nobody_listens_there_yet():
     given = [free_port() for _ in range(900)]
     assert len(set(given)) == len(given)
+
+
+def test_a_port_that_another_run_was_given_is_given_to_nobody_though_nobody_listens_there_yet():
+    script = "from tests.parts.processes import free_port; print(free_port(), flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as other:
+        theirs = int(other.stdout.readline())
+        assert not _claimed(theirs)
+        other.communicate(b"\n")
+    assert _claimed(theirs)
