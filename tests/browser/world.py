@@ -29,6 +29,8 @@ HOST = "portal.localhost"
 PROXIED_HOST = "proxied.localhost"
 PATIENCE = 30
 """Seconds that the portal waits for the controller and the watch; a browser waits longer (people.py)."""
+AGAIN = 'while :; do "$0" "$@"; sleep 1; done'
+"""As in a pod: a controller that was paused for too long to keep its Lease ends, and is started again."""
 
 RIGHTS = """
 - {apiVersion: v1, kind: ServiceAccount, metadata: {name: portal, namespace: cube-oauth}}
@@ -286,8 +288,11 @@ class World:
         return process
 
     def _process(self, name: str, log: Path, env: dict[str, str]) -> Process:
-        command = ["tests.browser.patient"] if name == "portal" else ["cube_oauth", name]
-        return Process(name, [sys.executable, "-m", *command], log=log, env=self._installation() | env)
+        module = ["tests.browser.patient"] if name == "portal" else ["cube_oauth", name]
+        command = [sys.executable, "-m", *module]
+        if name == "controller":
+            command = ["sh", "-c", AGAIN, *command]
+        return Process(name, command, log=log, env=self._installation() | env)
 
 
 def documented_flags() -> dict[str, str]:
