@@ -21,7 +21,7 @@ BEAT = 20.0
 """Seconds after which something is sent in any case: no proxy takes the stream for dead, and one whose reader is gone ends."""
 HEADERS = {"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
 NO_MORE = 204
-"""The status after which a browser does not come back."""
+"""The status after which a browser does not come back by itself; the page's script does, ever less often."""
 
 
 async def events(request: web.Request) -> web.StreamResponse:

@@ -4,6 +4,7 @@
 const page = document.documentElement.lang;
 const language = navigator.languages.find((wished) => wished.startsWith(page)) ?? page;
 const DAY = 86_400_000;
+const [FIRST, LONGEST] = [5_000, 300_000]; // milliseconds until the page is asked for again when nothing tells of changes
 
 function inWords(then, now) {
   const midnight = (moment) => new Date(moment).setHours(0, 0, 0, 0);
@@ -27,7 +28,8 @@ function localise(within) {
 const person = (within) => within.querySelector(".account strong")?.textContent;
 
 async function refresh(live) {
-  const answer = await fetch(location.pathname, { headers: { "X-Live": "1" } });
+  const answer = await fetch(location.pathname, { headers: { "X-Live": "1" }, redirect: "manual" });
+  if (answer.status >= 500) throw new Error("later"); // it is being replaced, or what stands before it has nobody to ask
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   const next = fresh.querySelector("[data-live]");
   if (!answer.ok || !next || person(fresh) !== person(document)) return location.reload(); // another session, or none: the page tells
@@ -52,13 +54,24 @@ function renew(live, next) { // what did not change stays in its place and keeps
 }
 
 function follow(live) {
-  let events;
+  let events, later, pause = FIRST, turn = Promise.resolve();
+  const close = () => { events = events?.close(); };
+  const show = (version) => { // one after the other, so that the newest answer comes last
+    turn = turn.then(() => version === live.dataset.live || refresh(live)).catch(again);
+  };
   const look = () => { // a hidden page takes none of the few connections that a browser has for a host
-    if (document.hidden) events = events?.close();
+    if (document.hidden) close();
     else if (!events) {
       events = new EventSource("/events");
-      events.addEventListener("version", ({ data }) => data === live.dataset.live || refresh(live));
+      events.addEventListener("version", ({ data }) => { pause = FIRST; show(data); });
+      events.addEventListener("error", ({ target }) => target.readyState === EventSource.CLOSED && again());
     }
+  };
+  const again = () => { // a browser gives up at any answer but a stream of events
+    close();
+    clearTimeout(later);
+    later = setTimeout(() => { document.hidden || show(); look(); }, pause * (1 + Math.random()) / 2);
+    pause = Math.min(2 * pause, LONGEST);
   };
   document.addEventListener("visibilitychange", look);
   look();
