@@ -206,73 +206,67 @@ def test_what_changes_on_the_page_leaves_the_rest_as_it_is(browser, place):
         assert len(ids) == len(set(ids))
 
 
+@pytest.fixture
+def alice(browser, place):
+    """She looks at her page, where one app is."""
+    place.clear()
+    place.app("Trino", 1)
+    with Person(browser) as someone:
+        log_in(place, someone, "alice")
+        yield someone
+
+
 @pytest.mark.parametrize("path", ["/events", "/"])
-def test_a_page_goes_on_after_a_proxy_had_nobody_to_ask(browser, place, path):
+def test_a_page_goes_on_after_a_proxy_had_nobody_to_ask(place, alice, path):
     """A browser never comes back by itself to a stream of events that was answered with a 502."""
-    place.clear()
-    place.app("Trino", 1)
-    with Person(browser) as someone:
-        log_in(place, someone, "alice")
-        answers = iter([502])
+    answers = iter([502])
 
-        def sometimes(route):
-            asked_anew = path == "/" and "x-live" not in route.request.headers  # the page as a whole would be lost
-            status = 502 if asked_anew else next(answers, None)
-            route.fulfill(status=status, body="<h1>Bad Gateway</h1>") if status else route.fallback()
+    def sometimes(route):
+        asked_anew = path == "/" and "x-live" not in route.request.headers  # the page as a whole would be lost
+        status = 502 if asked_anew else next(answers, None)
+        route.fulfill(status=status, body="<h1>Bad Gateway</h1>") if status else route.fallback()
 
-        someone.page.route(f"{place.url}{path}", sometimes)
-        if path == "/events":
-            someone.page.reload()
+    alice.page.route(f"{place.url}{path}", sometimes)
+    if path == "/events":
+        alice.page.reload()
+    place.while_served(USER_CREDENTIALS, credential_of("alice", "app-01", status=CONNECTED))
+    expect(alice.app("analytics/app-01")).to_have_attribute("data-state", "Active")
+    assert next(answers, None) is None
+
+
+def test_an_answer_that_comes_late_does_not_hide_a_newer_one(place, alice):
+    held = []
+
+    def hold_the_first(route):
+        if held or "x-live" not in route.request.headers:
+            return route.fallback()
+        held.append((route, route.fetch()))  # what the page was then
         place.while_served(USER_CREDENTIALS, credential_of("alice", "app-01", status=CONNECTED))
-        expect(someone.app("analytics/app-01")).to_have_attribute("data-state", "Active")
-        assert next(answers, None) is None
+        return None
+
+    alice.page.route(f"{place.url}/", hold_the_first)
+    place.while_served(OAUTH_APPS, app_of("app-02", spec={"displayName": "Lake"}))
+    alice.page.wait_for_timeout(2000)  # long enough for a newer answer to come first, if it may
+    [(route, answer)] = held
+    route.fulfill(response=answer)
+    expect(alice.app("analytics/app-02")).to_be_visible()
+    alice.page.wait_for_timeout(500)
+    expect(alice.app("analytics/app-01")).to_have_attribute("data-state", "Active")
 
 
-def test_an_answer_that_comes_late_does_not_hide_a_newer_one(browser, place):
-    place.clear()
-    place.app("Trino", 1)
-    with Person(browser) as someone:
-        log_in(place, someone, "alice")
-        held = []
-
-        def hold_the_first(route):
-            if held or "x-live" not in route.request.headers:
-                return route.fallback()
-            held.append((route, route.fetch()))  # what the page was then
-            place.while_served(USER_CREDENTIALS, credential_of("alice", "app-01", status=CONNECTED))
-            return None
-
-        someone.page.route(f"{place.url}/", hold_the_first)
-        place.while_served(OAUTH_APPS, app_of("app-02", spec={"displayName": "Lake"}))
-        someone.page.wait_for_timeout(2000)  # long enough for a newer answer to come first, if it may
-        [(route, answer)] = held
-        route.fulfill(response=answer)
-        expect(someone.app("analytics/app-02")).to_be_visible()
-        someone.page.wait_for_timeout(500)
-        expect(someone.app("analytics/app-01")).to_have_attribute("data-state", "Active")
+def test_whoever_is_logged_out_meanwhile_is_shown_that(place, alice):
+    alice.context.clear_cookies()
+    alice.page.route(f"{place.url}/events", lambda route: route.fulfill(status=204))
+    alice.page.evaluate("follow(live)")
+    expect(alice.page.get_by_text("Logged in as alice")).to_have_count(0)
 
 
-def test_whoever_is_logged_out_meanwhile_is_shown_that(browser, place):
-    place.clear()
-    place.app("Trino", 1)
-    with Person(browser) as someone:
-        log_in(place, someone, "alice")
-        someone.context.clear_cookies()
-        someone.page.route(f"{place.url}/events", lambda route: route.fulfill(status=204))
-        someone.page.evaluate("follow(live)")
-        expect(someone.page.get_by_text("Logged in as alice")).to_have_count(0)
-
-
-def test_a_page_of_somebody_else_does_not_become_one_s_own(browser, place):
+def test_a_page_of_somebody_else_does_not_become_one_s_own(place, alice):
     """Two tabs: in the other one somebody else logged in meanwhile."""
-    place.clear()
-    place.app("Trino", 1)
-    with Person(browser) as someone:
-        log_in(place, someone, "alice")
-        someone.context.clear_cookies()
-        someone.context.add_cookies([cookie_of(place, "bob")])
-        someone.page.evaluate("refresh(live)")
-        expect(someone.page.get_by_text("Logged in as bob")).to_be_visible()
+    alice.context.clear_cookies()
+    alice.context.add_cookies([cookie_of(place, "bob")])
+    alice.page.evaluate("refresh(live)")
+    expect(alice.page.get_by_text("Logged in as bob")).to_be_visible()
 
 
 @pytest.mark.parametrize("path", ["/", "/admin/apps"])

@@ -161,6 +161,8 @@ ERRORS = {
         400,
         "InvalidGrant",
     ),
+    "with Entra's suberror": ('{"error": "invalid_grant", "suberror": "basic_action"}', 400, "InteractionRequired"),
+    "with Google's error_subtype": ('{"error": "invalid_grant", "error_subtype": "invalid_rapt"}', 400, "InteractionRequired"),
     "a number": ('{"error": 7}', 400, "RefusedWithoutReason"),
     "a list": ('{"error": ["invalid_grant"]}', 400, "RefusedWithoutReason"),
 }
