@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cube_oauth.controller import status
 from cube_oauth.controller.absence import gone
 from cube_oauth.controller.blame import Blame
-from cube_oauth.controller.inventory import Key, key_of
+from cube_oauth.controller.inventory import Key, key_of, others_wrote
 from cube_oauth.kube.api import OAUTH_APPS, SECRETS, Api, KubeError
 from cube_oauth.lifecycle.accounts import CONDITION as ACCOUNT
 from cube_oauth.lifecycle.apps import FORBIDDEN, NOT_FOUND, Problem, client_secret
@@ -120,8 +120,12 @@ class Apps:
         clock: Clock,
         schedule: Callable[[Key, datetime | None], None],
         changed: Callable[[Key], None],
+        saw: Callable[[OAuthApp], None],
     ) -> None:
-        """``schedule(key, when)`` looks at an app again; ``changed(key)`` says that its credentials may be decided otherwise."""
+        """``schedule(key, when)`` looks at an app again; ``changed(key)`` says that its credentials may be decided otherwise.
+
+        ``saw(app)`` is as if the watch told.
+        """
         self._api = api
         self._installation = installation
         self._inventory = inventory
@@ -130,6 +134,7 @@ class Apps:
         self._clock = clock
         self._schedule = schedule
         self._changed = changed
+        self._saw = saw
         self._findings: dict[Key, Finding] = {}
         self._blames: defaultdict[Key, Blame] = defaultdict(Blame)
         self._locks: dict[Key, asyncio.Lock] = {}
@@ -379,8 +384,8 @@ class Apps:
         written = wanted.to_json()
         if written == app.status.model_copy(update={"demand": None}).to_json():  # the broker's
             return
-        answer = await status.write(self._api, OAUTH_APPS, "OAuthApp", app.metadata, written)
-        self._inventory.take_app(OAuthApp.model_validate(answer))
+        answer = OAuthApp.model_validate(await status.write(self._api, OAUTH_APPS, "OAuthApp", app.metadata, written))
+        self._saw(answer) if others_wrote(answer, app) else self._inventory.take_app(answer)
         before = next((condition for condition in app.status.conditions if condition.type == "Ready"), None)
         if before is None or before.reason != (problem.reason if problem else READY):
             self._tell(app, problem)

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from cube_oauth.controller import status
-from cube_oauth.controller.inventory import app_key, key_of
+from cube_oauth.controller.inventory import app_key, key_of, others_wrote
 from cube_oauth.kube.api import USER_CREDENTIALS, Api, KubeError
 from cube_oauth.lifecycle import publish
 from cube_oauth.lifecycle.decide import Decision, DropAccessToken, Observed, Refresh, Wait, Withdraw, decide, origin
@@ -63,8 +63,9 @@ class Credentials:
         events: Events,
         clock: Clock,
         counted: Callable[[Key], None],
+        saw: Callable[[UserCredential], None],
     ) -> None:
-        """``counted(app)`` says that the numbers in an app's status may be others."""
+        """``counted(app)`` says that the numbers in an app's status may be others; ``saw(credential)`` is as if the watch told."""
         self._api = api
         self._installation = installation
         self._inventory = inventory
@@ -78,6 +79,7 @@ class Credentials:
         self._events = events
         self._clock = clock
         self._counted = counted
+        self._saw = saw
         self._authorized: dict[str, Condition] = {}
         self._claims: dict[str, tuple[str, datetime]] = {}
         """The claims that were seen, with the moment, by UID."""
@@ -245,13 +247,14 @@ class Credentials:
             self._published(observed)
             return False
         try:
-            answer = await status.write(self._api, USER_CREDENTIALS, "UserCredential", credential.metadata, written)
+            body = await status.write(self._api, USER_CREDENTIALS, "UserCredential", credential.metadata, written)
         except KubeError as error:
             if error.conflict or error.not_found:  # gone, or another of the same name: the watch will say
                 return False
             raise
         self._published(observed)
-        self._inventory.take_credential(UserCredential.model_validate(answer))
+        answer = UserCredential.model_validate(body)
+        self._saw(answer) if others_wrote(answer, credential) else self._inventory.take_credential(answer)
         if wanted.state != known.state:
             self._counted(app_key(credential))
             self._tell(credential, wanted)

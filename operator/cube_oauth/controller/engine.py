@@ -102,6 +102,7 @@ class Controller:
             clock,
             schedule=self._look_at_app,
             changed=self._app_changed,
+            saw=self.saw_app,
         )
         self.restarts = Restarts(api, events, enabled=settings.restarts)
         self._sidecars = Sidecars(api, settings, inventory, self.restarts, events, metrics, found=apps.sidecars)
@@ -156,6 +157,7 @@ class Controller:
             events,
             clock,
             counted=self._counted,
+            saw=self.saw_credential,
         )
         self._grants = Grants(
             api,
@@ -174,6 +176,7 @@ class Controller:
             clock,
             found=self._look_at_grant,
             decided=self._look_at_credential,
+            saw=self.saw_credential,
         )
         self._deposits = Deposits(
             api,

@@ -174,8 +174,12 @@ class Grants:
         clock: Clock,
         found: Callable[[Key], None],
         decided: Callable[[Key], None],
+        saw: Callable[[UserCredential], None],
     ) -> None:
-        """``found(key)`` looks at a grant Secret; ``decided(key)`` looks at a credential."""
+        """``found(key)`` looks at a grant Secret; ``decided(key)`` looks at a credential.
+
+        ``saw(credential)`` is as if the watch told.
+        """
         self._api = api
         self._inventory = inventory
         self._apps = apps
@@ -190,6 +194,7 @@ class Grants:
         self._metrics = metrics
         self._clock = clock
         self._decided = decided
+        self._saw = saw
         self._seen: dict[str, tuple[datetime, datetime]] = {}
         """By UID of a grant: until when it is claimed, and when that was first seen. A claim of our own is not among them."""
         self.mirror: Mirror[GrantSecret] = Mirror(
@@ -243,7 +248,7 @@ class Grants:
             log.info("a grant's credential is gone; removed", extra={"namespace": grant.credential.namespace})
             return None
         credential = UserCredential.model_validate(found)
-        self._inventory.take_credential(credential)
+        self._saw(credential)
         return credential
 
     async def _consider(self, secret: GrantSecret, grant: Grant, credential: UserCredential, now: datetime) -> datetime | None:

@@ -48,6 +48,14 @@ def newer(uid: str, version: str, known: ObjectMeta | None) -> bool:
     return not version.isdigit() or int(version) > int(known.resource_version or 0)
 
 
+def others_wrote(answer: OAuthApp | UserCredential, before: OAuthApp | UserCredential) -> bool:
+    """Whether what a write of ours was answered holds something that somebody else wrote after ``before`` was read.
+
+    Our decision did not know it, and the watch, which brings it later, tells of nothing that an answer has told already.
+    """
+    return (answer.spec, answer.status.demand) != (before.spec, before.status.demand)
+
+
 @dataclass
 class Inventory:
     """The objects, and indexes of them."""

@@ -26,6 +26,9 @@ else:
 
 log = logging.getLogger(__name__)
 
+OVERTAKEN, FEW = 2, 64
+"""The heap holds at most so many entries for each key that waits, and a few more: then those that were overtaken are dropped."""
+
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
 """Seconds before a failed key is tried again: doubled each time, with full jitter."""
 
@@ -77,6 +80,9 @@ class Queue(Generic[K]):
 
     def _push(self, key: K) -> None:
         heapq.heappush(self._heap, (self._due[key], next(self._order), key))
+        if len(self._heap) > OVERTAKEN * len(self._due) + FEW:  # else each look leaves one behind until its moment has come
+            self._heap = [(when, next(self._order), due) for due, when in self._due.items()]
+            heapq.heapify(self._heap)
         self._changed.set()
 
     async def _next(self) -> K:

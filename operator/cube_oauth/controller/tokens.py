@@ -18,8 +18,6 @@ from cube_oauth.resources.secrets import TokenSecret
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cube_oauth.kube.api import Object
-
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
@@ -56,25 +54,23 @@ class TokenStore:
             answer = await self._api.replace(SECRETS, body)
         else:
             answer = await self._api.create(SECRETS, body, self._namespace)
-        return self._put(answer)
+        written = TokenSecret.from_kubernetes(answer)
+        self._writing = True
+        try:
+            self.mirror.take((self._namespace, written.name), written, version_of(answer))
+        finally:
+            self._writing = False
+        return written
 
     async def reread(self, credential_uid: str) -> TokenSecret | None:
-        """What the API server has now, past the copy."""
+        """What the API server has now, past the copy; told as what others did, since the watch will not say it again."""
         name = token_secret_name(credential_uid)
         found = await self._api.get(SECRETS, name, self._namespace)
         if found is None:
             self.mirror.discard((self._namespace, name))
             return None
-        return self._put(found)
-
-    def _put(self, answer: Object) -> TokenSecret:
-        token = TokenSecret.from_kubernetes(answer)
-        self._writing = True
-        try:
-            self.mirror.take((self._namespace, token.name), token, version_of(answer))
-        finally:
-            self._writing = False
-        return token
+        self.mirror.put(found)
+        return self.get(credential_uid)
 
     async def delete(self, token: TokenSecret) -> None:
         """Remove this very version of a Secret; it may be gone already. KubeError with ``conflict`` when somebody else wrote."""

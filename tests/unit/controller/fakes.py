@@ -54,7 +54,10 @@ class FakeApi:
         meta = body["metadata"]
         path = resource.path(meta["namespace"], meta["name"])
         self.writes.append(("PATCH", path))
-        return self.store(path, {**self.objects[path], "status": body["status"]})
+        self.before_write()
+        known = self.objects[path]
+        others = {key: value for key, value in known.get("status", {}).items() if key == "demand"}
+        return self.store(path, {**known, "status": {**body["status"], **others}})
 
     async def delete(self, resource, name, namespace=None, *, uid=None, resource_version=None):
         path = resource.path(namespace, name)

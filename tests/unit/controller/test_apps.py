@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from cube_oauth.controller.apps import FORMER, Apps
+from cube_oauth.controller.apps import FORMER, TROUBLE, Apps
 from cube_oauth.controller.inventory import Inventory
 from cube_oauth.kube.api import OAUTH_APPS, SECRETS
 from cube_oauth.providers import Kind, ProviderError
@@ -44,6 +44,7 @@ class Bench:
             self.clock,
             schedule=lambda key, when: self.calls.append("look"),
             changed=lambda key: self.calls.append("changed"),
+            saw=lambda app: self.inventory.take_app(app) and self.calls.append("saw"),
         )
         self.secret("first")
 
@@ -84,6 +85,25 @@ async def test_what_the_broker_writes_into_the_status_is_no_reason_to_write_it_a
     for _ in range(3):
         await bench.look()
     assert len(bench.api.writes) == before
+
+
+@pytest.mark.parametrize("meanwhile", [{"status": {"demand": {"rejectedRevision": 4}}}, {"spec": {"clientID": "another"}}])
+async def test_what_others_write_while_the_status_is_written_is_looked_at(bench, meanwhile):
+    path = OAUTH_APPS.path("team", "trino")
+
+    def write():
+        bench.api.before_write = lambda: None
+        stored = bench.api.objects[path]
+        bench.api.store(path, {**stored, **{part: {**stored[part], **change} for part, change in meanwhile.items()}})
+
+    bench.api.before_write = write
+    for _ in range(TROUBLE):
+        bench.apps.in_trouble(KEY, DOWN)
+    assert "ProviderAvailable" in await bench.look()
+    assert bench.calls.count("saw") == 1
+    bench.apps.answered(KEY)
+    assert "ProviderAvailable" not in await bench.look()
+    assert bench.calls.count("saw") == 1, "an answer to a write of ours alone is no news"
 
 
 async def test_a_single_failure_is_no_news_and_three_in_a_row_are_said_until_the_first_success(bench):
@@ -273,6 +293,7 @@ async def test_a_controller_that_has_not_looked_yet_leaves_what_the_status_says_
         bench.clock,
         schedule=lambda key, when: bench.calls.append("look"),
         changed=lambda key: None,
+        saw=None,
     )
     writes = len(bench.api.writes)
     await after_a_restart.reconcile(KEY)

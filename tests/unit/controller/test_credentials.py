@@ -60,6 +60,7 @@ def credentials(rotation):
         events=None,
         clock=StoppedClock(),
         counted=lambda _: None,
+        saw=None,
     )
 
 

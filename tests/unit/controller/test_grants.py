@@ -108,7 +108,7 @@ class FakeEvents:
 class Bench:
     def __init__(self):
         self.api, self.clock, self.provider, self.apps = FakeApi(), StoppedClock(), FakeProvider(), FakeApps()
-        self.credentials, self.inventory = FakeCredentials(), Inventory()
+        self.credentials, self.inventory, self.saw = FakeCredentials(), Inventory(), []
         self.inventory.take_app(app())
         sample = credential()
         body = {"metadata": sample.metadata.to_json(), "spec": sample.spec.to_json()}
@@ -138,6 +138,7 @@ class Bench:
             self.clock,
             found=lambda key: None,
             decided=lambda key: None,
+            saw=self.saw.append,
         )
         if self.stored():
             self.grants.mirror.put(self.stored())
@@ -172,6 +173,11 @@ class Bench:
 @pytest.fixture
 def bench():
     return Bench()
+
+
+async def test_a_credential_that_is_read_for_a_grant_is_told_as_if_the_watch_had_brought_it(bench):
+    await bench.look()
+    assert [one.metadata.name for one in bench.saw] == ["trino-alice"]
 
 
 async def test_what_userinfo_says_is_the_subject(bench):

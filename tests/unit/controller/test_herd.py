@@ -14,7 +14,7 @@ from cube_oauth.controller.apps import Client
 from cube_oauth.controller.budget import Backoff, Budget
 from cube_oauth.controller.calls import Calls
 from cube_oauth.controller.credentials import Credentials
-from cube_oauth.controller.inventory import Inventory
+from cube_oauth.controller.inventory import Inventory, key_of
 from cube_oauth.controller.keys import Keys
 from cube_oauth.controller.metrics import Metrics
 from cube_oauth.controller.rotation import Rotation
@@ -53,7 +53,10 @@ class Everything:
     def nothing(self, *_):
         pass
 
-    accepted = refused = in_trouble = answered = warning = normal = nothing
+    async def set_aside(self, token, reason):
+        pass
+
+    accepted = refused = in_trouble = answered = warning = normal = removed = nothing
 
 
 class World:
@@ -76,8 +79,8 @@ class World:
         calls = Calls(everything, self.budget, metrics, self.clock)
         parts = (self, calls, KEYS, None, backoff, everything, metrics, self.clock)
         rotation = Rotation(self.tokens, everything, *parts)
-        inputs = (self.api, INSTALLATION, self.inventory, everything, self.tokens, KEYS, rotation, None, self.budget, backoff)
-        self.credentials = Credentials(*inputs, everything, self.clock, counted=everything.nothing)
+        inputs = (self.api, INSTALLATION, self.inventory, everything, self.tokens, KEYS, rotation, everything, self.budget, backoff)
+        self.credentials = Credentials(*inputs, everything, self.clock, counted=everything.nothing, saw=self.saw)
         for body in self.api.objects.values():
             if body["kind"] == "Secret":
                 self.tokens.mirror.put(body)
@@ -96,6 +99,11 @@ class World:
         sealed = KEYS.refresh.seal(SecretStr("r"), made.record.owner)
         made = replace(made, refresh_token=sealed, access_token=None, resource_version=None)
         self.tokens.mirror.put(self.api.store(SECRETS.path("tokens", made.name), made.to_kubernetes("tokens")))
+
+    def saw(self, credential):
+        """As the controller does, when the watch tells or an answer."""
+        if self.inventory.take_credential(credential):
+            heapq.heappush(self.due, (self.clock.now(), next(self.order), key_of(credential.metadata)))
 
     def wake_all(self):
         self.due = [(self.clock.now(), next(self.order), key) for key in self.inventory.credentials]

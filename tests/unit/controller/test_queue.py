@@ -102,6 +102,19 @@ async def test_a_key_is_looked_at_once_at_a_time_and_again_afterwards(bench):
     assert bench.done == ["a", "a"]
 
 
+async def test_a_key_that_is_looked_at_ever_again_long_before_its_time_leaves_nothing_behind(bench):
+    bench.queue.schedule("next", START + 60 * MINUTE)
+    bench.answers["a"] = START + 24 * 60 * MINUTE
+    for _ in range(500):
+        bench.queue.schedule("a")
+        await settle()
+    assert len(bench.done) == 500
+    assert len(bench.queue._heap) < 100
+    bench.answers.clear()
+    await bench.clock.turn(hours=24)
+    assert bench.done[500:] == ["next", "a"]
+
+
 async def test_a_key_that_hangs_holds_up_nobody_else(bench):
     bench.gates["a"] = asyncio.Event()
     for key in ("a", "b", "c"):
