@@ -154,7 +154,6 @@ class Apps:
             self._told,
             self._troubles,
             self._tried,
-            self._accounts,
         )
 
     # ---- questions
@@ -322,12 +321,13 @@ class Apps:
 
     async def reconcile(self, key: Key) -> datetime | None:
         """Look at one app, write its status if it differs; when to look again."""
-        app = self._inventory.apps.get(key)
-        if app is None:
+        app, before = self._inventory.apps.get(key), self._findings.get(key)
+        if app is None or (before and before.version[0] != app.metadata.uid):  # gone, and perhaps another of its name is there
             for known in self._memory:
                 known.pop(key, None)
+            before = None
+        if app is None:
             return None
-        before = self._findings.get(key)
         finding = await self._examine(app, use_status=before is None or before.provisional)
         self._note(app, finding)
         self._blames[key].looked_at(finding.fingerprint, self._clock.now())

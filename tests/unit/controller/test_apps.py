@@ -8,6 +8,7 @@ from cube_oauth.controller.apps import FORMER, TROUBLE, Apps
 from cube_oauth.controller.inventory import Inventory
 from cube_oauth.kube.api import OAUTH_APPS, SECRETS
 from cube_oauth.providers import Kind, ProviderError
+from cube_oauth.resources.meta import Condition
 from cube_oauth.resources.oauthapp import ClientAuthentication, OAuthApp, SecretKeyReference
 from cube_oauth.resources.secrets import Reference
 from cube_oauth.settings import Installation
@@ -115,6 +116,17 @@ async def test_a_single_failure_is_no_news_and_three_in_a_row_are_said_until_the
     assert (await bench.look())["Ready"] == ("True", "Ready")
     bench.apps.answered(KEY)
     assert "ProviderAvailable" not in await bench.look()
+
+
+async def test_an_app_that_was_created_anew_under_its_name_inherits_nothing(bench):
+    for _ in range(TROUBLE):
+        bench.apps.in_trouble(KEY, DOWN)
+    bench.apps.tried(KEY, Condition(type="Tried", status="True", reason="Worked", message="m"))
+    assert {"ProviderAvailable", "Tried"} <= (await bench.look()).keys()
+    path = OAUTH_APPS.path("team", "trino")
+    stored = bench.api.objects[path]
+    bench.api.store(path, {"metadata": {**stored["metadata"], "uid": "another"}, "spec": stored["spec"]})
+    assert (await bench.look()).keys() == {"Ready"}
 
 
 async def test_failures_that_are_interrupted_by_a_success_are_no_trouble(bench):
