@@ -56,8 +56,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T", OAuthApp, UserCredential)
 
-RESYNC = 600.0
-"""Seconds between complete lists: kopf does not tell of what was deleted while its watch was interrupted."""
+RESYNC, FIRST_RESYNC = 600.0, 30.0
+"""Seconds between complete lists: kopf does not tell of what was deleted while its watch was interrupted, or had not begun."""
 
 SETTLED = timedelta(seconds=1)
 """An app's counts are written when its credentials have been quiet for this long after a first change."""
@@ -391,6 +391,7 @@ class Controller:
     async def _resync(self) -> None:
         """List everything at the start, and now and then: what is missing in a complete list is gone."""
         await all_synced(self._tokens.mirror, self._grants.mirror, self._revocations.mirror, self._accounts.mirror)
+        pause = FIRST_RESYNC
         while True:
             try:
                 await self._list_all()
@@ -400,11 +401,12 @@ class Controller:
                 await asyncio.sleep(RETRY)
                 continue
             self.synced.set()
-            await self._until_resync()
+            await self._until_resync(pause)
+            pause = RESYNC
 
-    async def _until_resync(self) -> None:
+    async def _until_resync(self, seconds: float) -> None:
         """Wait for the next complete list; not so long when a namespace has become readable."""
-        for _ in range(int(RESYNC / LOOK_AT_REFUSED)):
+        for _ in range(int(seconds / LOOK_AT_REFUSED)):
             await asyncio.sleep(LOOK_AT_REFUSED)
             for namespace in tuple(self.refused):
                 with contextlib.suppress(KubeError):

@@ -433,21 +433,27 @@ class Grants:
         await self._revocations.at_once(token, REFUSED)
 
     async def _keep(self, order: Order, client: Client, answered: Answered, subject: str | None) -> None:
-        """Write the new sign-in in the place of whatever was there, and have that revoked if the provider keeps the two apart."""
-        issued, known = self._issued(order, answered, subject), self._tokens.get(order.credential.metadata.uid)
-        new = self._granted(order, client, issued, known)
-        replaced = known if known and replaced_is_revoked(order.app, known, new.record) else None
-        if replaced:
-            await self._revocations.set_aside(replaced, REPLACED)
+        """Write the new sign-in in the place of whatever is there, and have that revoked if the provider keeps the two apart.
 
-        def take_over(there: TokenSecret | None) -> TokenSecret:
+        It is set aside before; if something else is there by then (another sign-in of theirs, a refresh), that is, too.
+        """
+        uid, replaced = order.credential.metadata.uid, []
+        issued, known = self._issued(order, answered, subject), self._tokens.get(uid)
+
+        def take_over(there: TokenSecret | None) -> TokenSecret | None:
             if there and there.record.grant == order.secret.grant_id:
                 return there
-            return self._granted(order, client, issued, there)
+            return self._granted(order, client, issued, there) if _held(there) == _held(known) else None
 
-        await self._tokens.settle(order.credential.metadata.uid, known, take_over)
-        if replaced:
-            self._revocations.removed(replaced)
+        written = None
+        while written is None:
+            if known and replaced_is_revoked(order.app, known, self._granted(order, client, issued, known).record):
+                await self._revocations.give_back(known, REPLACED)
+                replaced.append(known)
+            written = await self._tokens.settle(uid, known, take_over)
+            known = self._tokens.get(uid)
+        for one in replaced:
+            self._revocations.removed(one)
 
     def _issued(self, order: Order, answered: Answered, subject: str | None) -> Issued:
         account, session = (hashed_claim(answered.tokens, claim) for claim in ("sub", "sid"))
@@ -502,3 +508,8 @@ class Grants:
                 raise
         self.mirror.discard(key)
         self._seen.pop(secret.meta.uid, None)
+
+
+def _held(token: TokenSecret | None) -> tuple[str | None, ...]:
+    """The tokens that a Secret holds."""
+    return (token.record.grant, token.access_token, token.refresh_token) if token else (None, None, None)

@@ -53,7 +53,8 @@ def others_wrote(answer: OAuthApp | UserCredential, before: OAuthApp | UserCrede
 
     Our decision did not know it, and the watch, which brings it later, tells of nothing that an answer has told already.
     """
-    return (answer.spec, answer.status.demand) != (before.spec, before.status.demand)
+    told, known = ((one.metadata.generation, one.status.demand) for one in (answer, before))
+    return told != known
 
 
 @dataclass

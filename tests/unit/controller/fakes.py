@@ -25,6 +25,8 @@ class FakeApi:
         self.version += 1
         body = copy.deepcopy(body)
         body["metadata"]["resourceVersion"] = str(self.version)
+        if path in self.objects and self.objects[path].get("spec") != body.get("spec"):
+            body["metadata"]["generation"] = body["metadata"].get("generation", 0) + 1
         self.objects[path] = body
         return copy.deepcopy(body)
 

@@ -27,7 +27,7 @@ from cube_oauth.resources.oauthapp import SubjectSource
 from cube_oauth.resources.secrets import Grant, Reference, grant_secret
 from tests.unit.controller.clocks import START, StoppedClock
 from tests.unit.controller.fakes import FakeApi
-from tests.unit.lifecycle.samples import TOKEN_URL, app, credential
+from tests.unit.lifecycle.samples import TOKEN_URL, app, credential, token
 
 KEYS = Keys(Keyring.generate(), Keyring.generate(), SealingKey.generate())
 NAMESPACE, KEY = "tokens", ("tokens", "grant-1")
@@ -41,6 +41,7 @@ class FakeProvider:
 
     def __init__(self):
         self.codes, self.asked, self.revoked, self.problems, self.refuses_code = [], [], [], [], None
+        self.aside, self.replaced = [], []
         self.says = {"sub": "7", "preferred_username": "alice"}
 
     async def exchange_code(self, endpoints, client, *, code, **_):
@@ -64,6 +65,12 @@ class FakeProvider:
     async def at_once(self, token, reason):
         """What the revocations are told."""
         self.revoked.append(KEYS.refresh.open(token.refresh_token, token.record.owner).get_secret_value())
+
+    async def give_back(self, token, reason):
+        self.aside.append(token.record.grant)
+
+    def removed(self, token):
+        self.replaced.append(token.record.grant)
 
 
 class FakeApps:
@@ -185,6 +192,27 @@ async def test_what_userinfo_says_is_the_subject(bench):
     assert (bench.provider.codes, bench.provider.asked) == (["the-code"], ["canary-access"])
     assert (bench.token.record.subject, bench.credentials.said) == ("alice", [("True", "Authorized")])
     assert bench.stored() is None
+
+
+async def test_what_a_sign_in_replaces_is_given_up_also_what_came_while_it_was_written(bench):
+    bench.inventory.apps[("team", "trino")] = app(revokeReplaced="Always")
+
+    def sign_in(grant):
+        known = bench.tokens.get("uid-1")
+        made = replace(token(grant=grant), resource_version=known.resource_version if known else None)
+        bench.api.store(SECRETS.path(NAMESPACE, made.name), made.to_kubernetes(NAMESPACE))
+
+    def meanwhile():
+        if bench.provider.aside == ["before"]:
+            bench.api.before_write = lambda: None
+            sign_in("in another tab")
+
+    sign_in("before")
+    await bench.tokens.reread("uid-1")
+    bench.api.before_write = meanwhile
+    await bench.look()
+    assert bench.token.record.grant not in ("before", "in another tab")
+    assert bench.provider.replaced == bench.provider.aside == ["before", "in another tab"]
 
 
 async def test_another_person_is_refused_and_the_token_revoked_at_once(bench):

@@ -1,0 +1,188 @@
+"""Whatever happens in whatever order: when all has come to rest, a controller that starts anew finds nothing to do.
+
+Hypothesis lets people, administrators and the broker act between any two requests, answers and lines of a watch of the controller.
+"""
+
+import asyncio
+from datetime import timedelta
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from pydantic import SecretStr
+
+from cube_oauth.kube.api import OAUTH_APPS, SECRETS, USER_CREDENTIALS
+from cube_oauth.resources.names import KIND_LABEL
+from cube_oauth.resources.secrets import Grant, Reference, TokenSecret, grant_secret
+from tests.unit.controller.clocks import StoppedClock
+from tests.unit.controller.simulation import KEYS, Gates, Running, SimulatedApi, SimulatedProvider, at_rest
+from tests.unit.lifecycle.samples import TOKEN_URL
+
+PEOPLE = ("alice", "bob")
+APP = OAUTH_APPS.path("team", "trino")
+SPEC = {
+    "tokenURL": TOKEN_URL,
+    "authorizationURL": "https://idp.example.com/a",
+    "revocationURL": "https://idp.example.com/revoke",
+    "revokeReplaced": "Always",
+    "subject": {"source": "None"},
+    "clientID": "cube",
+    "refresh": {"requestsPerSecond": 1000},
+}
+REST = (0, 1, 1, 3, 5, 10, 30, 60, 60)
+"""Seconds, step by step, after which everything must have come to rest: pauses, counts, tidying up, second looks."""
+
+people = st.sampled_from(PEOPLE)
+
+
+def path(person):
+    return USER_CREDENTIALS.path("team", f"trino-{person}")
+
+
+class Convergence(RuleBasedStateMachine):
+    def __init__(self):
+        super().__init__()
+        self.loop, self.patches = asyncio.new_event_loop(), pytest.MonkeyPatch()
+        self.patches.setattr("cube_oauth.controller.tokens.full_jitter", lambda *_: timedelta(0))
+        self.gates, self.clock = Gates(), StoppedClock()
+        self.api, self.provider = SimulatedApi(self.gates), SimulatedProvider(self.gates)
+        self.grants = 0
+        self.app_is_made()
+        for person in PEOPLE:
+            self.credential_is_made(person)
+        self.do(self.start())
+
+    def do(self, coroutine):
+        return self.loop.run_until_complete(coroutine)
+
+    async def start(self):
+        self.running = Running(self.api, self.provider, self.clock, self.patches)
+        await at_rest()
+
+    # ---- what happens
+
+    @precondition(lambda self: self.gates.waiting)
+    @rule(number=st.integers(0, 7), more=st.integers(1, 6))
+    def somebody_goes_on(self, number, more):
+        for _ in range(more):
+            if self.gates.waiting:
+                self.gates.let(number)
+                self.do(at_rest())
+
+    @rule(seconds=st.sampled_from((1, 60, 1800, 3000, 4000)))
+    def time_passes(self, seconds):
+        self.do(self.clock.turn(seconds=seconds))
+
+    @rule(person=people, suspend=st.booleans())
+    def suspended_or_not(self, person, suspend):
+        if path(person) in self.api.objects:
+            self.api.change(path(person), spec={"suspend": suspend})
+            self.do(at_rest())
+
+    @rule(person=people)
+    def the_warehouse_refuses_the_token(self, person):
+        status = self.api.objects.get(path(person), {}).get("status", {})
+        if revision := status.get("revision"):
+            self.api.change(path(person), status={"demand": {"rejectedRevision": revision}})
+            self.do(at_rest())
+
+    @rule(person=people)
+    def credential_is_made(self, person):
+        if path(person) not in self.api.objects:
+            meta = {"name": f"trino-{person}", "namespace": "team"}
+            self.api.put(path(person), {"metadata": meta, "spec": {"username": person, "oauthAppRef": {"name": "trino"}}})
+
+    @rule(person=people)
+    def credential_is_deleted(self, person):
+        self.api.remove(path(person))
+        self.do(at_rest())
+
+    @rule(person=people)
+    def somebody_authorizes(self, person):
+        credential, app = self.api.objects.get(path(person)), self.api.objects.get(APP)
+        if not credential or not app:
+            return
+        self.grants += 1
+        grant = Grant(
+            credential=reference(credential),
+            app=reference(app),
+            username=person,
+            code="the-code",
+            redirect_uri="https://portal.example.com/callback/team/trino",
+            token_url=TOKEN_URL,
+            client_id="cube",
+            issued_at=self.clock.now(),
+        )
+        name = f"grant-{self.grants}"
+        sealed = KEYS.grant.seal(SecretStr(grant.model_dump_json(by_alias=True)))
+        self.api.put(SECRETS.path("tokens", name), grant_secret(name, "tokens", sealed))
+        self.do(at_rest())
+
+    @rule()
+    def app_is_made(self):
+        if APP not in self.api.objects:
+            self.api.put(APP, {"metadata": {"name": "trino", "namespace": "team"}, "spec": SPEC})
+
+    @rule()
+    def app_is_deleted(self):
+        self.api.remove(APP)
+        self.do(at_rest())
+
+    @rule(percent=st.sampled_from((50, 90)))
+    def app_is_changed(self, percent):
+        if APP in self.api.objects:
+            self.api.change(APP, spec={"refresh": {"requestsPerSecond": 1000, "percentOfLifetime": percent}})
+            self.do(at_rest())
+
+    # ---- what must be true in the end
+
+    def teardown(self):
+        try:
+            self.do(self.rests())
+        finally:
+            self.patches.undo()
+            tasks = asyncio.all_tasks(self.loop)
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                self.do(asyncio.wait(tasks, timeout=5))
+            self.loop.close()
+
+    async def rests(self):
+        self.gates.let_all()
+        await at_rest()
+        await self.running.controller._list_all()  # what comes every few minutes: kopf does not tell of each deletion
+        for seconds in REST:
+            await self.clock.turn(seconds=seconds)
+            await at_rest()
+        assert self.provider.reused == []
+        assert set(self.provider.alive) == self.stored(), "no sign-in is left behind at the provider"
+        await self.running.end()
+        writes, requests = len(self.api.writes), self.provider.requests
+        await self.start()
+        await at_rest()
+        await self.clock.turn(seconds=2)
+        await at_rest()
+        assert self.api.writes[writes:] == []
+        assert self.provider.requests == requests
+        await self.running.end()
+
+    def stored(self):
+        """The sign-ins whose refresh tokens are stored."""
+        tokens = (
+            TokenSecret.from_kubernetes(item)
+            for item in self.api.objects.values()
+            if (item["metadata"].get("labels") or {}).get(KIND_LABEL) == "token"
+        )
+        sealed = [(token.refresh_token, token.record.owner) for token in tokens if token.refresh_token]
+        return {KEYS.refresh.open(*one).get_secret_value().partition("/")[0] for one in sealed}
+
+
+def reference(item):
+    meta = item["metadata"]
+    return Reference(namespace=meta["namespace"], name=meta["name"], uid=meta["uid"])
+
+
+TestConvergence = Convergence.TestCase
+TestConvergence.settings = settings(max_examples=400, stateful_step_count=60)
