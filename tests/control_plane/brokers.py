@@ -287,7 +287,7 @@ class Running:
 
     @asynccontextmanager
     async def changes(self, token):
-        """The stream of changes: gives a function that waits for the next line that is no heartbeat."""
+        """The stream of changes: gives a function that waits for the next line that is no heartbeat; without ``asOf``."""
         async with self.session(token) as session, session.get("/v1/changes") as answer:
             assert answer.status == 200, await answer.text()
 
@@ -295,6 +295,7 @@ class Running:
                 async with asyncio.timeout(PATIENCE):
                     while (line := json.loads(await answer.content.readline()))["type"] == "heartbeat":
                         pass
+                line.pop("asOf", None)
                 return line
 
             yield following

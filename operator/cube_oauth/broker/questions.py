@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from cube_oauth.resources.usercredential import username_problem
@@ -40,19 +40,21 @@ class Question:
 
     username: str | None
     apps: frozenset[str] | None
+    as_of: dict[str, int] = field(default_factory=dict)
+    """What the replica that the resolver's stream comes from has told of."""
 
     @classmethod
     def read(cls, body: Any) -> Self:
         """From the request's JSON. Raises Refusal."""
         if isinstance(body, dict) and body.get("caller", ...) is None:
-            return cls(None, apps_of(body.get("apps")))
+            return cls(None, apps_of(body.get("apps")), _as_of(body.get("asOf")))
         caller = body.get("caller") if isinstance(body, dict) else None
         if not isinstance(caller, dict) or not isinstance(caller.get("username"), str):
             raise bad_request("caller.username must be a string")
         if problem := username_problem(caller["username"]):
             raise bad_request(f"caller.username cannot name a person: {problem}")
         _check_assertion(caller["username"], _optional(caller, "issuer"), _optional(caller, "assertion"))
-        return cls(caller["username"], apps_of(body.get("apps")))
+        return cls(caller["username"], apps_of(body.get("apps")), _as_of(body.get("asOf")))
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,15 @@ def apps_of(value: Any) -> frozenset[str] | None:
     if not isinstance(value, list) or len(value) > MAX_APPS or not all(isinstance(name, str) for name in value):
         raise bad_request(f"apps must be a list of at most {MAX_APPS} names")
     return frozenset(value) or None
+
+
+def _as_of(value: Any) -> dict[str, int]:
+    """As a stream said it; nothing when it is absent. Raises Refusal."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(version, int) for version in value.values()):
+        raise bad_request("asOf must be what the stream of changes said")
+    return value
 
 
 def _check_assertion(username: str, issuer: str | None, assertion: str | None) -> None:

@@ -70,7 +70,8 @@ class Service:
             },
         )
         named = {} if question.username is None else {"username": question.username}
-        return {**named, "credentials": {name: entry.to_json() for name, entry in decided.items()}}
+        once = {"stale": True} if self._world.behind(workload.namespace, question.as_of) else {}
+        return {**named, "credentials": {name: entry.to_json() for name, entry in decided.items()}, **once}
 
     async def invalidate(self, workload: Workload, question: Question, rejection: Rejection) -> dict[str, Any]:
         """The same, after asking for a forced refresh if the refused token is still the current one."""
@@ -78,6 +79,10 @@ class Service:
         if entry and entry.record and entry.record.revision == rejection.revision and entry.found.credential:
             await self._forced_refresh(entry.found.credential, rejection.revision)
         return await self.resolve(workload, question)
+
+    def as_of(self, workload: Workload) -> dict[str, int]:
+        """What this replica has heard of, for others that the same resolver asks."""
+        return self._world.as_of(workload.namespace)
 
     def environment(self, workload: Workload, apps: frozenset[str] | None) -> Environment:
         """The variables that service accounts fill in this pod.

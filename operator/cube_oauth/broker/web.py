@@ -97,7 +97,7 @@ class Api:
         apps = apps_of([word for word in request.query.get("apps", "").split(",") if word])
         with self._changes.stream(workload.namespace) as stream, self._metrics.streams.track_inprogress():
             await response.prepare(request)
-            await _write(response, {"type": "hello", "ca": self._certificate.ca})
+            await _write(response, {"type": "hello", "ca": self._certificate.ca, "asOf": self._service.as_of(workload)})
             stream.put(ENVIRONMENT)
             try:
                 async for line in self._lines(stream, workload, apps):
@@ -110,7 +110,9 @@ class Api:
         """What waits in a stream; service accounts as they are now, if that is not what was sent before."""
         sent = Environment()
         async for message in stream.messages():
-            if message is not ENVIRONMENT:
+            if message["type"] == "changed":
+                yield {**message, "asOf": self._service.as_of(workload)}
+            elif message is not ENVIRONMENT:
                 yield message
             elif (now := self._service.environment(workload, apps)) != sent:
                 sent = now

@@ -17,7 +17,7 @@ from cube_oauth.resources.secrets import TokenRecord, TokenSecret
 from cube_oauth.resources.usercredential import UserCredential
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from cube_oauth.broker.callers import Workload
     from cube_oauth.broker.questions import Question
@@ -64,19 +64,33 @@ class World:
             changed=self._account_changed,
         )
         self._waiting: dict[str, set[asyncio.Event]] = {}
-        self.mirrors: list[Mirror[Any]] = [self._tokens, self._accounts, *self._of_tenants(api)]
+        self._of_tenants = {namespace: self._of_tenant(api, namespace) for namespace in installation.watched}
+        tenants = (mirror for each in self._of_tenants.values() for mirror in each.values())
+        self.mirrors: list[Mirror[Any]] = [self._tokens, self._accounts, *tenants]
 
-    def _of_tenants(self, api: Api) -> Iterator[Mirror[Any]]:
-        for namespace in self._installation.watched:
-            yield Mirror(api, OAUTH_APPS, OAuthApp.model_validate, namespace=namespace, changed=self._app_changed)
-            yield Mirror(
-                api, USER_CREDENTIALS, UserCredential.model_validate, namespace=namespace, changed=self._credential_changed
-            )
+    def _of_tenant(self, api: Api, namespace: str | None) -> dict[str, Mirror[Any]]:
+        parse = UserCredential.model_validate
+        return {
+            "apps": Mirror(api, OAUTH_APPS, OAuthApp.model_validate, namespace=namespace, changed=self._app_changed),
+            "credentials": Mirror(api, USER_CREDENTIALS, parse, namespace=namespace, changed=self._credential_changed),
+        }
 
     @property
     def synced(self) -> bool:
         """Whether every copy was filled once."""
         return all(mirror.synced.is_set() for mirror in self.mirrors)
+
+    def as_of(self, namespace: str) -> dict[str, int]:
+        """The newest change of each kind that decides about answers in this namespace."""
+        return {kind: mirror.newest for kind, mirror in self._deciding(namespace).items()}
+
+    def behind(self, namespace: str, as_of: Mapping[str, int]) -> bool:
+        """Whether changes that another replica has told of may not have come here yet."""
+        return any(mirror.reached < as_of.get(kind, 0) for kind, mirror in self._deciding(namespace).items())
+
+    def _deciding(self, namespace: str) -> dict[str, Mirror[Any]]:
+        tenant = self._of_tenants.get(namespace) or self._of_tenants.get(None) or {}
+        return {"tokens": self._tokens, **tenant}
 
     def serves(self, namespace: str) -> bool:
         """Whether this is a tenant namespace."""

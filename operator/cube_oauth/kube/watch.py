@@ -51,6 +51,10 @@ class Mirror(Generic[T]):
     ) -> None:
         self.objects: dict[Key, T] = {}
         self.synced = asyncio.Event()
+        self.newest = 0
+        """The version of the newest change that is in the copy."""
+        self.reached = 0
+        """The version up to which nothing is missing here, as the last list or the watch said."""
         self._versions: dict[Key, int] = {}
         self._api = api
         self._resource = resource
@@ -111,6 +115,7 @@ class Mirror(Generic[T]):
             self._take(key, None, _number(version))
         for key, item in found.items():
             self._take(key, item, version_of(item))
+        self.reached = _number(version)
         self.synced.set()
         return version
 
@@ -133,12 +138,14 @@ class Mirror(Generic[T]):
                 version = item["metadata"]["resourceVersion"]
                 if event["type"] != "BOOKMARK":
                     self._take(_key(item), None if event["type"] == "DELETED" else item, version_of(item))
+                self.reached = _number(version)
 
     def _take(self, key: Key, item: Object | None, version: int) -> None:
         """Take one object over, unless what is known is as new: a watch lags behind our own writes, and a list repeats."""
         known = self._versions.get(key, -1)
         if version and (version < known or (item is not None and version == known)):
             return
+        self.newest = max(self.newest, version)
         new: T | None = None
         if item is not None:
             try:

@@ -59,11 +59,13 @@ class Answer:
     """A person's credentials as JSON, and when (Unix time) the first of its tokens ends.
 
     ``doubtful_since`` (Unix time): from then on it may be out of date; None while the stream would have said so.
+    ``once``: the broker says that it may be out of date already, without anything that the stream would tell.
     """
 
     raw: bytes
     ends: float
     doubtful_since: float | None = None
+    once: bool = False
 
     @classmethod
     def read(cls, body: bytes, now: float) -> Self:
@@ -73,7 +75,8 @@ class Answer:
             raise ValueError("the broker's answer holds no credentials")  # noqa: TRY004 - like any unreadable answer
         credentials = {name: _withheld(entry, now) for name, entry in result["credentials"].items()}
         ends = min((_end(entry) for entry in credentials.values()), default=float("inf"))
-        return cls(json.dumps({**result, "credentials": credentials}, separators=(",", ":")).encode(), ends)
+        once = bool(result.pop("stale", False))
+        return cls(json.dumps({**result, "credentials": credentials}, separators=(",", ":")).encode(), ends, once=once)
 
     def at(self, now: float) -> Answer:
         """This answer without tokens that have ended."""

@@ -133,7 +133,7 @@ class Resolver:
             raise
         self._metrics.broker("ok")
         self._unreachable = False
-        if flight.stale:
+        if flight.stale or answer.once:
             return answer.stale
         self._keep(key, answer)
         return answer.raw if self._connected else answer.stale

@@ -42,6 +42,8 @@ def _take(line: dict[str, Any], upstream: Upstream, resolver: Resolver) -> None:
     kind = line.get("type")
     if kind in ("hello", "ca") and line.get("ca"):
         upstream.trust(line["ca"])
+    if kind in ("hello", "changed"):
+        upstream.as_of = line.get("asOf")
     if kind == "hello":
         resolver.connected()
     elif kind == "changed" and line.get("rotated") and isinstance(line.get("username"), str):

@@ -39,6 +39,8 @@ class Upstream:
         self._ca = settings.ca
         self._opened = asyncio.Event()
         self._http: Any = None
+        self.as_of: Any = None
+        """What the stream said last of how much its replica knows: another one must know as much, or say that it does not."""
         self._client: httpx2.AsyncClient
 
     async def open(self) -> None:
@@ -110,6 +112,8 @@ class Upstream:
         await self._opened.wait()
         if self._settings.apps:
             body["apps"] = self._settings.apps
+        if self.as_of is not None:
+            body["asOf"] = self.as_of
         try:
             response = await self._send(path, body, seconds)
         except (self._http.TransportError, OSError) as error:

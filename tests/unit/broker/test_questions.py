@@ -64,6 +64,8 @@ def test_an_assertion_about_somebody_else_is_a_mismatch(caller):
         {"caller": {"username": "alice"}, "apps": "trino"},
         {"caller": {"username": "alice"}, "apps": ["a"] * 65},
         {"caller": {"username": "alice"}, "apps": [1]},
+        {"caller": {"username": "alice"}, "asOf": 7},
+        {"caller": {"username": "alice"}, "asOf": {"tokens": "7"}},
     ],
 )
 def test_what_has_the_wrong_shape_is_refused(body):

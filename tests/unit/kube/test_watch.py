@@ -77,6 +77,15 @@ async def test_a_watch_goes_on_where_the_last_one_ended(follow):
     assert [query.get("resourceVersion") for query in script.asked] == [None, "5", "9", "9"]
 
 
+async def test_a_copy_knows_its_newest_change_and_how_far_it_has_come(follow):
+    mirror, _, _ = await follow(listed(5, item("a", 1, value=1)))
+    assert (mirror.newest, mirror.reached) == (1, 5)
+    mirror, _, _ = await follow(listed(5, item("a", 1, value=1)), [{"type": "DELETED", "object": item("a", 7)}])
+    assert (mirror.newest, mirror.reached) == (7, 7)
+    mirror, _, _ = await follow(listed(5, item("a", 1, value=1)), [{"type": "BOOKMARK", "object": item("", 9)}])
+    assert (mirror.newest, mirror.reached) == (1, 9)
+
+
 async def test_what_a_watch_forgot_is_listed_anew_and_what_is_missing_is_gone(follow):
     forgotten = [{"type": "ERROR", "object": {"code": 410}}]
     mirror, seen, _ = await follow(listed(5, item("a", 1, value=1), item("b", 2, value=2)), forgotten, KubeError(0, "x", "y"))

@@ -93,6 +93,13 @@ async def test_while_the_stream_is_open_a_person_is_asked_for_once(it):
     assert it.broker.asked == [ALICE]
 
 
+async def test_what_the_broker_itself_calls_stale_is_used_once(it):
+    it.broker.answer = body()[:-1] + b',"stale":true}'
+    for _ in range(2):
+        assert json.loads(await it.resolver.resolve(ALICE))["stale"]
+    assert len(it.broker.asked) == 2
+
+
 async def test_without_a_stream_the_broker_is_asked_each_time():
     it = Setting()
     await it.entry()
