@@ -55,8 +55,10 @@ class Entry:
     status: str
     reason: str
     access_token: SecretStr | None = None
+    lapsed: bool = False
+    """The token was let lapse while nobody used it: each query has to be heard of here, or nobody wakes it."""
     awaited: bool = False
-    """The token was let lapse while nobody used it, and comes as soon as the controller hears that somebody does."""
+    """It comes as soon as the controller hears of this query, or of one just before."""
 
     @property
     def record(self) -> TokenRecord | None:
@@ -114,18 +116,24 @@ def decide(found: Found, ring: Keyring, now: datetime) -> Entry:
     state, reason = state_of(observed, now)
     if state is not State.ACTIVE or token is None:
         shown = reason if reason in PUBLISHED[state] else GENERAL[state]
-        return Entry(found, STATUS[state], shown, awaited=state is State.EXPIRED and _awaited(observed, reason, now))
+        lapsed = state is State.EXPIRED and _lapsed(observed)
+        return Entry(found, STATUS[state], shown, lapsed=lapsed, awaited=lapsed and _awaited(observed, reason, now))
     try:
         return Entry(found, STATUS[state], reason, ring.open(token.access_token or "", token.record.owner))
     except SealError:
         return Entry(found, "missing", Reason.UNDECIPHERABLE)
 
 
+def _lapsed(observed: Observed) -> bool:
+    """Whether a token that has ended is renewed only while somebody uses it."""
+    app = observed.app
+    return app is not None and app.spec.refresh.only_while_used_seconds is not None and can_refresh(observed)
+
+
 def _awaited(observed: Observed, reason: str, now: datetime) -> bool:
-    """Whether a query should wait for a token: it was let lapse for want of use, and a query now or just before needed it."""
-    used, app = last_used(observed), observed.app
-    lapses = app is not None and app.spec.refresh.only_while_used_seconds is not None and can_refresh(observed)
-    return lapses and (reason == Reason.IDLE or (used is not None and abs(now - used) <= WAKING))
+    """Whether a query should wait for a token that has lapsed: it is needed now, or was just before."""
+    used = last_used(observed)
+    return reason == Reason.IDLE or (used is not None and abs(now - used) <= WAKING)
 
 
 def entries(found: Sequence[Found], ring: Keyring, now: datetime) -> dict[str, Entry]:

@@ -70,8 +70,9 @@ class Service:
             },
         )
         named = {} if question.username is None else {"username": question.username}
-        once = {"stale": True} if self._world.behind(workload.namespace, question.as_of) else {}
-        return {**named, "credentials": {name: entry.to_json() for name, entry in decided.items()}, **once}
+        once = self._world.behind(workload.namespace, question.as_of) or any(entry.lapsed for entry in decided.values())
+        credentials = {name: entry.to_json() for name, entry in decided.items()}
+        return {**named, "credentials": credentials, **({"stale": True} if once else {})}
 
     async def invalidate(self, workload: Workload, question: Question, rejection: Rejection) -> dict[str, Any]:
         """The same, after asking for a forced refresh if the refused token is still the current one."""
