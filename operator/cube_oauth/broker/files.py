@@ -27,6 +27,7 @@ class Certificate:
         self.cert, self.key, self._ca = (Path(folder) / name for name in ("tls.crt", "tls.key", "ca.crt"))
         self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self.ca = ""
+        self.first = _digest(self.paths)
         self.load()
 
     @property
@@ -46,6 +47,7 @@ class AccessRing:
 
     def __init__(self, path: str) -> None:
         self.path = Path(path)
+        self.first = _digest(self.paths)
         self.ring = self._read()
 
     @property
@@ -67,8 +69,8 @@ class AccessRing:
 
 
 async def follow(source: Certificate | AccessRing, changed: Callable[[], None]) -> None:
-    """Load ``source`` again whenever its files changed, until cancelled. A failure is logged and tried again."""
-    loaded = _digest(source.paths)
+    """Load ``source`` again whenever its files changed since it was made, until cancelled. A failure is logged and tried again."""
+    loaded = source.first
     while True:
         await asyncio.sleep(LOOK_SECONDS)
         seen = _digest(source.paths)
