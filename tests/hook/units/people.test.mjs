@@ -66,6 +66,18 @@ describe('what is known about a person', () => {
     assert.equal(people.known(caller), null);
   });
 
+  it('is not kept when it changed after a refused token was answered for, and both are read at once', async () => {
+    await people.of(caller);
+    resolver.sources.alice = { warehouse: active('t2', { revision: 2 }) };
+    const [connection] = resolver.connections;
+    resolver.onInvalidate = () => {
+      connection.cork();
+      setImmediate(() => { resolver.changed('alice'); connection.uncork(); });
+    };
+    assert.equal((await people.refused(caller, 'warehouse', 1)).sources.warehouse.accessToken, 't2');
+    assert.equal(people.known(caller), null);
+  });
+
   it('is forgotten with the connection, which is made anew', { timeout: 60_000 }, async () => {
     resolver.sources.alice = { warehouse: active('t1') };
     await people.of(caller);

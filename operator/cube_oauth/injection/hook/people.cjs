@@ -19,6 +19,7 @@ class People {
   #people = new Map();
   /** @type {Map<string, Promise<Credentials>>} */
   #invalidating = new Map();
+  #forgotten = 0; // how often somebody changed
   /** @type {Map<string, Set<Connected>>} who has connections, by username */
   #connected = new Map();
 
@@ -57,8 +58,9 @@ class People {
   async refused(caller, dataSource, revision) {
     const params = { caller: inRequest(this.#newest(caller)), dataSource, revision };
     const key = JSON.stringify([caller.username, caller.issuer, dataSource, revision]);
+    const before = this.#forgotten;
     const asking = this.#invalidating.get(key) ?? this.socket.request('invalidate', params, INVALIDATE_MS)
-      .then((result) => this.#keep(caller, result))
+      .then((result) => (this.#forgotten === before ? this.#keep(caller, result) : credentialsFrom(caller, result, this.now())))
       .finally(() => this.#invalidating.delete(key));
     this.#invalidating.set(key, asking);
     return asking;
@@ -66,6 +68,7 @@ class People {
 
   /** @param {string} [username] everybody when absent */
   forget(username) {
+    this.#forgotten += 1;
     const people = username === undefined ? [...this.#people.values()] : [this.#people.get(username)];
     // whoever asked before may still use the answer on its way, nobody who asks from now on
     for (const person of people) if (person) Object.assign(person, { known: null, asking: null });
