@@ -97,6 +97,26 @@ describe('a live driver', () => {
     assert.equal(warehouse.drivers[0].released, true);
   });
 
+  it('keeps no connection that was being exchanged while the sign-in ended', async () => {
+    start();
+    signIn('alice', 'a1');
+    await who('alice');
+    await rotate('alice', 'a2');
+    let go;
+    const gate = new Promise((resolve) => { go = resolve; });
+    const { user } = warehouse;
+    warehouse.user = async (token) => { await gate; return user.call(warehouse, token); };
+    const exchanging = who('alice').catch(() => {});
+    await heard();
+    resolver.sources.alice = { warehouse: { status: 'revoked', reason: 'Revoked', fallback: 'ServiceAccount' } };
+    resolver.changed('alice');
+    await heard();
+    go();
+    await exchanging;
+    await wait(20);
+    assert.deepEqual(warehouse.drivers.map((d) => d.released), [true, true]);
+  });
+
   it('leaves what is open alone when the resolver goes away, or a token merely rotates', async () => {
     start();
     signIn('alice', 'a1');

@@ -84,6 +84,7 @@ class People {
     else drivers.delete(driver);
     if (drivers.size) this.#connected.set(username, drivers);
     else this.#connected.delete(username);
+    if (isConnected) this.of(driver.caller).then((now) => driver.heed(driver.caller, now), () => {}); // what was said before could not reach it
   }
 
   /** @param {Caller} caller @returns {Caller} */
