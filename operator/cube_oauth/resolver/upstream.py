@@ -42,6 +42,8 @@ class Upstream:
         self.as_of: Any = None
         """What the stream said last of how much its replica knows: another one must know as much, or say that it does not."""
         self._client: httpx2.AsyncClient
+        self._former: list[httpx2.AsyncClient] = []
+        """Trust an authority of before; the stream may still use one of them."""
 
     async def open(self) -> None:
         """Load httpx2 (in a thread: the socket is already served) and make the client."""
@@ -53,18 +55,25 @@ class Upstream:
     async def close(self) -> None:
         """Close all connections."""
         if self._opened.is_set():
+            await self._close_former()
             await self._client.aclose()
+
+    async def _close_former(self) -> None:
+        while self._former:
+            await self._former.pop().aclose()
 
     def trust(self, ca: str) -> None:
         """Use another CA bundle for connections from now on; the stream keeps its own until it ends."""
         if ca == self._ca:
             return
         try:
-            self._client, self._ca = self._new_client(ca), ca
+            client = self._new_client(ca)
         except ssl.SSLError:
             log.exception("the broker sent a CA bundle that cannot be read; the old one stays")
-        else:
-            log.info("the broker's CA bundle changed")
+            return
+        self._former.append(self._client)
+        self._client, self._ca = client, ca
+        log.info("the broker's CA bundle changed")
 
     def _new_client(self, ca: str) -> httpx2.AsyncClient:
         client: httpx2.AsyncClient = self._http.AsyncClient(
@@ -105,8 +114,7 @@ class Upstream:
         except (self._http.TransportError, self._http.StreamError, OSError, ValueError) as error:
             raise BrokerUnreachableError(f"the stream ended: {type(error).__name__}") from error
         finally:
-            if client is not self._client:
-                await client.aclose()
+            await self._close_former()
 
     async def _post(self, path: str, body: dict[str, Any], seconds: float) -> bytes:
         await self._opened.wait()
