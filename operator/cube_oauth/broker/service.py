@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FORCED_REFRESH_SECONDS = 10.0
+LAG_SECONDS = 0.5
+"""How long a question waits for what another replica has heard of already."""
 WAKE_SECONDS = 2.0
 """How long a query waits for a credential that nobody had used; the hook's own patience is 3 s, the resolver's 5 s."""
 
@@ -53,6 +56,7 @@ class Service:
 
     async def resolve(self, workload: Workload, question: Question) -> dict[str, Any]:
         """A person's credentials, as the protocol has them."""
+        await self._caught_up(workload, question)
         decided = self._decided(workload, question)
         if any(entry.awaited for entry in decided.values()):
             with self._metrics.wake_seconds.time():
@@ -76,6 +80,7 @@ class Service:
 
     async def invalidate(self, workload: Workload, question: Question, rejection: Rejection) -> dict[str, Any]:
         """The same, after asking for a forced refresh if the refused token is still the current one."""
+        await self._caught_up(workload, question)
         entry = self._decided(workload, question).get(rejection.data_source)
         if entry and entry.record and entry.record.revision == rejection.revision and entry.found.credential:
             await self._forced_refresh(entry.found.credential, rejection.revision)
@@ -118,6 +123,12 @@ class Service:
         if behind(decided.values(), self._access.ring):
             raise Refusal(503, "NotReady", "this replica has not been given the newest key yet; try again")
         return decided
+
+    async def _caught_up(self, workload: Workload, question: Question) -> None:
+        """Wait until this replica has heard of what the resolver was told, but not for long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAG_SECONDS):
+                await self._world.caught_up(workload.namespace, question.as_of)
 
     async def _awake(self, workload: Workload, question: Question, decided: dict[str, Entry]) -> dict[str, Entry]:
         """Tell that idle credentials are needed, and wait for their tokens; the decisions then."""

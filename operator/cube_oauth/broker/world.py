@@ -88,6 +88,11 @@ class World:
         """Whether changes that another replica has told of may not have come here yet."""
         return any(mirror.reached < as_of.get(kind, 0) for kind, mirror in self._deciding(namespace).items())
 
+    async def caught_up(self, namespace: str, as_of: Mapping[str, int]) -> None:
+        """Wait until they have."""
+        for kind, mirror in self._deciding(namespace).items():
+            await mirror.reach(as_of.get(kind, 0))
+
     def _deciding(self, namespace: str) -> dict[str, Mirror[Any]]:
         tenant = self._of_tenants.get(namespace) or self._of_tenants.get(None) or {}
         return {"tokens": self._tokens, **tenant}

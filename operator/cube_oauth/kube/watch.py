@@ -55,6 +55,7 @@ class Mirror(Generic[T]):
         """The version of the newest change that is in the copy."""
         self.reached = 0
         """The version up to which nothing is missing here, as the last list or the watch said."""
+        self._further = asyncio.Event()
         self._versions: dict[Key, int] = {}
         self._api = api
         self._resource = resource
@@ -83,6 +84,17 @@ class Mirror(Generic[T]):
     def discard(self, key: Key) -> None:
         """Take over that an object is gone: a request of ours was told so."""
         self._take(key, None, self._versions.get(key, 0))
+
+    async def reach(self, version: int) -> None:
+        """Wait until nothing up to this version is missing."""
+        while self.reached < version:
+            await self._further.wait()
+
+    def _reached(self, version: str) -> None:
+        """Each waiter waits for the event of its time, so that none is cleared under it."""
+        self.reached = _number(version)
+        self._further.set()
+        self._further = asyncio.Event()
 
     async def run(self) -> None:
         """Keep the copy current until cancelled. A failure is logged and retried; the copy stays as it was meanwhile."""
@@ -115,7 +127,7 @@ class Mirror(Generic[T]):
             self._take(key, None, _number(version))
         for key, item in found.items():
             self._take(key, item, version_of(item))
-        self.reached = _number(version)
+        self._reached(version)
         self.synced.set()
         return version
 
@@ -138,7 +150,7 @@ class Mirror(Generic[T]):
                 version = item["metadata"]["resourceVersion"]
                 if event["type"] != "BOOKMARK":
                     self._take(_key(item), None if event["type"] == "DELETED" else item, version_of(item))
-                self.reached = _number(version)
+                self._reached(version)
 
     def _take(self, key: Key, item: Object | None, version: int) -> None:
         """Take one object over, unless what is known is as new: a watch lags behind our own writes, and a list repeats."""

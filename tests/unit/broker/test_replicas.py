@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from cube_oauth.broker import service
 from cube_oauth.broker.callers import Workload
 from cube_oauth.broker.changes import Changes
 from cube_oauth.broker.demand import Demand
@@ -160,8 +161,9 @@ class Sidecar:
 
 
 @pytest.fixture
-async def start(tmp_path):
+async def start(tmp_path, monkeypatch):
     """Both replicas know these credentials; gives the one that the stream comes from, the other, and the sidecar."""
+    monkeypatch.setattr(service, "LAG_SECONDS", 0)
     pem = self_made(tmp_path, "localhost", "127.0.0.1").cert.read_text()
     (tmp_path / "ca.crt").write_text(pem)
     (tmp_path / "token").write_text("a token")
@@ -195,3 +197,15 @@ async def test_what_a_replica_answers_that_has_not_heard_yet_what_the_stream_tol
     await second.hear("usercredentials", event, changed)
     assert await sidecar.reason() == after
     assert sidecar.resolver.remembered(ALICE)
+
+
+async def test_a_replica_waits_a_moment_for_what_is_on_its_way_to_it(start, monkeypatch):
+    monkeypatch.setattr(service, "LAG_SECONDS", 10)
+    first, second, sidecar = await start(credential(3))
+    suspended = credential(11, suspend=True)
+    await first.hear("usercredentials", "MODIFIED", suspended)
+    await until(lambda: "alice" in sidecar.told)
+    asking = asyncio.create_task(sidecar.reason())
+    await asyncio.sleep(0.1)
+    await second.hear("usercredentials", "MODIFIED", suspended)
+    assert await asking == "Suspended"
