@@ -52,7 +52,7 @@ class Mirror(Generic[T]):
         self.objects: dict[Key, T] = {}
         self.synced = asyncio.Event()
         self.newest = 0
-        """The version of the newest change that is in the copy."""
+        """The version of the newest change that a watch of the same has told or will tell everybody."""
         self.reached = 0
         """The version up to which nothing is missing here, as the last list or the watch said."""
         self._further = asyncio.Event()
@@ -127,6 +127,7 @@ class Mirror(Generic[T]):
             self._take(key, None, _number(version))
         for key, item in found.items():
             self._take(key, item, version_of(item))
+            self.newest = max(self.newest, version_of(item))
         self._reached(version)
         self.synced.set()
         return version
@@ -149,6 +150,7 @@ class Mirror(Generic[T]):
                     raise KubeError(int(item.get("code") or 0), str(item.get("reason")), f"WATCH {self._path}")
                 version = item["metadata"]["resourceVersion"]
                 if event["type"] != "BOOKMARK":
+                    self.newest = max(self.newest, version_of(item))
                     self._take(_key(item), None if event["type"] == "DELETED" else item, version_of(item))
                 self._reached(version)
 
@@ -157,7 +159,6 @@ class Mirror(Generic[T]):
         known = self._versions.get(key, -1)
         if version and (version < known or (item is not None and version == known)):
             return
-        self.newest = max(self.newest, version)
         new: T | None = None
         if item is not None:
             try:

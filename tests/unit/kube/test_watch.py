@@ -84,6 +84,11 @@ async def test_a_copy_knows_its_newest_change_and_how_far_it_has_come(follow):
     assert (mirror.newest, mirror.reached) == (7, 7)
     mirror, _, _ = await follow(listed(5, item("a", 1, value=1)), [{"type": "BOOKMARK", "object": item("", 9)}])
     assert (mirror.newest, mirror.reached) == (1, 9)
+    forgotten = [{"type": "ERROR", "object": {"code": 410}}]
+    mirror, _, _ = await follow(
+        listed(5, item("a", 1, value=1), item("b", 2, value=2)), forgotten, listed(9, item("a", 1, value=1))
+    )
+    assert (mirror.newest, mirror.reached) == (2, 9), "no watch will tell others of the list's own version"
 
 
 async def test_what_a_watch_forgot_is_listed_anew_and_what_is_missing_is_gone(follow):
