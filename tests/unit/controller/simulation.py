@@ -6,6 +6,7 @@ Each request and each answer waits at a gate, and so does each line of a watch: 
 import asyncio
 import copy
 import itertools
+from contextlib import suppress
 from datetime import timedelta
 
 from prometheus_client import CollectorRegistry
@@ -39,17 +40,17 @@ class Gates:
         if self.open:
             await asyncio.sleep(0)
             return
-        gate = asyncio.Event()
+        gate = asyncio.get_running_loop().create_future()
         self.waiting.append((what, gate))
         try:
-            await gate.wait()
+            await gate
         finally:
             self.waiting = [one for one in self.waiting if one[1] is not gate]
 
-    def let(self, number):
-        """The one at this place through; whose turn it is in what order is the test's choice."""
+    def let(self, number, fault=None):
+        """The one at this place through, or ``fault`` instead; whose turn it is in what order is the test's choice."""
         what, gate = self.waiting.pop(number % len(self.waiting))
-        gate.set()
+        gate.set_exception(fault) if fault else gate.set_result(None)
         return what
 
     def let_all(self):
@@ -66,12 +67,11 @@ async def at_rest():
         busy = bool(loop._ready)
 
 
-class SimulatedApi(Api):
+class Server:
     """Objects by path, with resource versions, generations and watches (Kubernetes, "API Concepts"), as far as we use them."""
 
-    def __init__(self, gates):
-        self.gates, self.objects, self.version, self.log, self.writes = gates, {}, 100, [], []
-        self._streams = set()
+    def __init__(self):
+        self.objects, self.version, self.log, self.writes, self.streams = {}, 100, [], [], set()
 
     # ---- what others do, at once
 
@@ -79,16 +79,13 @@ class SimulatedApi(Api):
         """Create or replace; nothing when it is so already."""
         known, body = self.objects.get(path), copy.deepcopy(body)
         meta = body["metadata"]
-        if known and {**known, "metadata": {**known["metadata"], "resourceVersion": ""}} == {
-            **body,
-            "metadata": {**meta, "resourceVersion": ""},
-        }:
+        made = {"uid": f"uid-{self.version}", "creationTimestamp": "2026-11-23T12:00:00Z", "generation": 0, "resourceVersion": ""}
+        meta.update({name: (known["metadata"] if known else made)[name] for name in made})
+        if known == body:
             return known
         self.version += 1
-        made = {"uid": f"uid-{self.version}", "creationTimestamp": "2026-11-23T12:00:00Z", "generation": 0}
-        kept = {name: (known["metadata"] if known else made)[name] for name in made}
-        kept["generation"] += not known or known.get("spec") != body.get("spec")
-        meta.update(kept, resourceVersion=str(self.version))
+        meta["generation"] += not known or known.get("spec") != body.get("spec")
+        meta["resourceVersion"] = str(self.version)
         self.objects[path] = body
         self._tell("MODIFIED" if known else "ADDED", path, body)
         return body
@@ -102,32 +99,20 @@ class SimulatedApi(Api):
         body = self.objects.pop(path, None)
         if body is not None:
             self.version += 1
-            gone = {**body, "metadata": {**body["metadata"], "resourceVersion": str(self.version)}}
-            self._tell("DELETED", path, gone)
+            self._tell("DELETED", path, {**body, "metadata": {**body["metadata"], "resourceVersion": str(self.version)}})
         return body
 
     def _tell(self, kind, path, body):
         self.log.append((self.version, kind, path, copy.deepcopy(body)))
-        for news in self._streams:
+        for news in self.streams:
             news.set()
 
-    # ---- what the controller does
+    # ---- what a process asks for
 
-    async def request(self, method, path, *, query=None, body=None, content_type="", request_timeout=0):
-        body = copy.deepcopy(body)
-        await self.gates(f"{method} {path}")
-        try:
-            answer = copy.deepcopy(self._serve(method, path.removesuffix("/status"), query or {}, body, content_type))
-        except KubeError as refusal:
-            await self.gates(f"refused {method} {path}")
-            raise refusal from None
-        await self.gates(f"answer {method} {path}")
-        return answer
-
-    def _serve(self, method, path, query, body, content_type):
+    def serve(self, method, path, query, body, content_type):
         known = self.objects.get(path)
         if method == "GET" and path.rsplit("/", 1)[1] in ("oauthapps", "usercredentials", "secrets"):
-            items = [item for at, item in self.objects.items() if _within(at, path, query, item)]
+            items = [item for at, item in self.objects.items() if within(at, path, query, item)]
             return {"items": items, "metadata": {"resourceVersion": str(self.version)}}
         if method == "POST":
             path = f"{path}/{body['metadata']['name']}"
@@ -138,7 +123,9 @@ class SimulatedApi(Api):
             raise KubeError(404, "NotFound", path)
         if method == "GET":
             return known
-        self._compare(known["metadata"], (body or {}).get("preconditions") or (body or {}).get("metadata") or {}, path)
+        wanted = (body or {}).get("preconditions") or (body or {}).get("metadata") or {}
+        if any(wanted.get(name) not in (None, known["metadata"][name]) for name in ("uid", "resourceVersion")):
+            raise KubeError(409, "Conflict", path)
         if method == "DELETE":
             self.writes.append((method, path))
             return self.remove(path)
@@ -147,71 +134,101 @@ class SimulatedApi(Api):
             body = {**known, "status": {**body["status"], **demand}}
         return self._written(method, path, body)
 
-    def _compare(self, meta, wanted, path):
-        for name in ("uid", "resourceVersion"):
-            if wanted.get(name) and wanted[name] != meta[name]:
-                raise KubeError(409, "Conflict", path)
-
     def _written(self, method, path, body):
         self.writes.append((method, path))
         return self.put(path, body)
 
-    async def lines(self, path, query, read_timeout):
-        told, place, news = int(query["resourceVersion"]), 0, asyncio.Event()
-        self._streams.add(news)
-        try:
-            while True:
-                news.clear()
-                for version, kind, at, item in self.log[place:]:
-                    place += 1
-                    if version > told and _within(at, path, query, item):
-                        await self.gates(f"watch {at}")
-                        yield {"type": kind, "object": copy.deepcopy(item)}
-                await news.wait()
-        finally:
-            self._streams.discard(news)
 
-
-def _within(at, collection, query, item):
+def within(at, collection, query, item):
     label, _, value = query.get("labelSelector", "").partition("=")
     return at.rsplit("/", 1)[0] == collection and (not label or (item["metadata"].get("labels") or {}).get(label) == value)
 
 
-class SimulatedProvider:
-    """Refresh tokens work once, and one that comes twice ends its sign-in (RFC 9700, section 4.14.2)."""
+class SimulatedApi(Api):
+    """One process's way to the server."""
 
-    def __init__(self, gates):
-        self.gates, self.count, self.requests = gates, itertools.count(1), 0
-        self.alive, self.reused = {}, []
-        """The newest refresh token of each sign-in that is not over, and those that came twice."""
+    def __init__(self, server, gates):
+        self._server, self._gates = server, gates
 
-    async def exchange_code(self, endpoints, client, *, code, **_):
-        return await self._answered(lambda: self._next(f"sign-in-{next(self.count)}"))
-
-    async def refresh(self, endpoints, client, refresh_token, *, within=None):
-        return await self._answered(lambda: self._redeem(refresh_token.get_secret_value()))
-
-    async def revoke(self, endpoints, client, token, hint="refresh_token"):
-        await self._answered(lambda: self.alive.pop(token.get_secret_value().partition("/")[0], None))
-
-    async def _answered(self, serve):
-        self.requests += 1
-        await self.gates("to the provider")
+    async def request(self, method, path, *, query=None, body=None, content_type="", request_timeout=0):
+        body = copy.deepcopy(body)
+        await self._gates(f"{method} {path}")
         try:
-            return serve()
-        finally:
-            await self.gates("from the provider")
+            answer = copy.deepcopy(self._server.serve(method, path.removesuffix("/status"), query or {}, body, content_type))
+        except KubeError as refusal:
+            await self._gates(f"refusal of {method} {path}")
+            raise refusal from None
+        await self._gates(f"answer to {method} {path}")
+        return answer
 
-    def _redeem(self, token):
+    async def lines(self, path, query, read_timeout):
+        told, place, news = int(query["resourceVersion"]), 0, asyncio.Event()
+        self._server.streams.add(news)
+        try:
+            while True:
+                news.clear()
+                for version, kind, at, item in self._server.log[place:]:
+                    place += 1
+                    if version > told and within(at, path, query, item):
+                        await self._gates(f"watch of {at}")
+                        yield {"type": kind, "object": copy.deepcopy(item)}
+                await news.wait()
+        finally:
+            self._server.streams.discard(news)
+
+
+class Provider:
+    """Codes and refresh tokens work once; one that comes twice ends its sign-in (RFC 6749, section 4.1.2; RFC 9700, 4.14.2)."""
+
+    def __init__(self):
+        self.count, self.requests, self.codes = itertools.count(1), 0, {}
+        self.alive, self.reused = {}, []
+        """The newest refresh token of each sign-in that is not over, and the sign-ins that ended because one came twice."""
+
+    def exchange(self, code):
+        if code in self.codes:
+            self.alive.pop(self.codes[code], None)
+            raise error(INVALID_GRANT)
+        self.codes[code] = f"sign-in-{next(self.count)}"
+        return self._next(self.codes[code])
+
+    def redeem(self, token):
         sign_in = token.partition("/")[0]
         if self.alive.get(sign_in) != token:
-            self.reused += [token] if self.alive.pop(sign_in, None) else []
+            self.reused += [sign_in] if self.alive.pop(sign_in, None) else []
             raise error(INVALID_GRANT)
         return self._next(sign_in)
+
+    def revoke(self, token):
+        self.alive.pop(token.partition("/")[0], None)
 
     def _next(self, sign_in):
         self.alive[sign_in] = f"{sign_in}/{next(self.count)}"
         return TokenAnswer(SecretStr(f"access-of-{sign_in}"), SecretStr(self.alive[sign_in]), expires_in=timedelta(hours=1))
+
+
+class SimulatedClient:
+    """One process's way to the provider."""
+
+    def __init__(self, provider, gates):
+        self._provider, self._gates = provider, gates
+
+    async def exchange_code(self, endpoints, client, *, code, **_):
+        return await self._asked(self._provider.exchange, code)
+
+    async def refresh(self, endpoints, client, refresh_token, *, within=None):
+        return await self._asked(self._provider.redeem, refresh_token)
+
+    async def revoke(self, endpoints, client, token, hint="refresh_token"):
+        return await self._asked(self._provider.revoke, token)
+
+    async def _asked(self, serve, secret):
+        self._provider.requests += 1
+        await self._gates("to the provider")
+        try:
+            return serve(secret.get_secret_value())
+        finally:
+            await self._gates("from the provider")
 
 
 class Idle:
@@ -224,9 +241,11 @@ class Idle:
 class Running:
     """A controller as its process runs it, but for kopf, whose watches are played, and for parts that are of no interest here."""
 
-    def __init__(self, api, provider, clock, monkeypatch):
+    def __init__(self, server, provider, clock, monkeypatch):
         monkeypatch.setattr(handlers, "serve", watches)
-        self.controller = Controller(api, SETTINGS, None, KEYS, provider, Metrics(CollectorRegistry()), clock)
+        self.gates = Gates()
+        api, client = SimulatedApi(server, self.gates), SimulatedClient(provider, self.gates)
+        self.controller = Controller(api, SETTINGS, None, KEYS, client, Metrics(CollectorRegistry()), clock)
         for part in ("_certificates", "_keyrings", "_sidecars"):
             setattr(self.controller, part, Idle())
         self.controller._events.run = Idle().run
@@ -254,11 +273,13 @@ async def watches(api, listener, namespaces, stop):
             listener.lost_credential(credential) if kind == "DELETED" else listener.saw_credential(credential)
 
     async def follow(resource, tell):
-        found = await api.list(resource, "team")
-        for item in found["items"]:
-            tell("ADDED", item)
-        async for event in api.lines(resource.path("team"), {"resourceVersion": found["metadata"]["resourceVersion"]}, 0):
-            tell(event["type"], event["object"])
+        while True:
+            with suppress(KubeError):
+                found = await api.list(resource, "team")
+                for item in found["items"]:
+                    tell("ADDED", item)
+                async for event in api.lines(resource.path("team"), {"resourceVersion": found["metadata"]["resourceVersion"]}, 0):
+                    tell(event["type"], event["object"])
 
     async with asyncio.TaskGroup() as group:
         group.create_task(follow(OAUTH_APPS, tell_app))

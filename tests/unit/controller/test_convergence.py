@@ -12,11 +12,11 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from pydantic import SecretStr
 
-from cube_oauth.kube.api import OAUTH_APPS, SECRETS, USER_CREDENTIALS
+from cube_oauth.kube.api import OAUTH_APPS, SECRETS, USER_CREDENTIALS, KubeError
 from cube_oauth.resources.names import KIND_LABEL
-from cube_oauth.resources.secrets import Grant, Reference, TokenSecret, grant_secret
+from cube_oauth.resources.secrets import Grant, Reference, RevocationSecret, TokenSecret, grant_secret
 from tests.unit.controller.clocks import StoppedClock
-from tests.unit.controller.simulation import KEYS, Gates, Running, SimulatedApi, SimulatedProvider, at_rest
+from tests.unit.controller.simulation import KEYS, Provider, Running, Server, at_rest
 from tests.unit.lifecycle.samples import TOKEN_URL
 
 PEOPLE = ("alice", "bob")
@@ -44,14 +44,22 @@ class Convergence(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.loop, self.patches = asyncio.new_event_loop(), pytest.MonkeyPatch()
-        self.patches.setattr("cube_oauth.controller.tokens.full_jitter", lambda *_: timedelta(0))
-        self.gates, self.clock = Gates(), StoppedClock()
-        self.api, self.provider = SimulatedApi(self.gates), SimulatedProvider(self.gates)
-        self.grants = 0
+        for module in ("tokens", "revoke"):
+            self.patches.setattr(f"cube_oauth.controller.{module}.full_jitter", lambda *_: timedelta(0))
+        self.patches.setattr("cube_oauth.controller.engine.RETRY", 0)
+        self.patches.setattr("cube_oauth.kube.watch.FIRST_PAUSE", 0)
+        self.api, self.provider, self.clock = Server(), Provider(), StoppedClock()
+        self.grants, self.lost = 0, set()
+        """``lost``: the sign-ins whose newest token only a process knew that was killed."""
         self.app_is_made()
+        self.running = None
         for person in PEOPLE:
             self.credential_is_made(person)
         self.do(self.start())
+        for person in PEOPLE:
+            self.somebody_authorizes(person)
+        self.do(self.goes_on(0, 2))
+        self.running.gates.open = False
 
     def do(self, coroutine):
         return self.loop.run_until_complete(coroutine)
@@ -62,17 +70,42 @@ class Convergence(RuleBasedStateMachine):
 
     # ---- what happens
 
-    @precondition(lambda self: self.gates.waiting)
-    @rule(number=st.integers(0, 7), more=st.integers(1, 6))
+    @precondition(lambda self: self.running.gates.waiting)
+    @rule(number=st.integers(0, 7), more=st.sampled_from((1, 1, 2, 3, 10, 40)))
     def somebody_goes_on(self, number, more):
         for _ in range(more):
-            if self.gates.waiting:
-                self.gates.let(number)
+            if self.running.gates.waiting:
+                self.running.gates.let(number)
                 self.do(at_rest())
 
-    @rule(seconds=st.sampled_from((1, 60, 1800, 3000, 4000)))
-    def time_passes(self, seconds):
+    @precondition(lambda self: self.disturbed())
+    @rule(number=st.integers(0, 7))
+    def the_api_server_fails(self, number):
+        """A request is not served, or its answer is lost, or a watch breaks."""
+        disturbed = self.disturbed()
+        self.running.gates.let(disturbed[number % len(disturbed)], KubeError(0, "TimeoutError", "a request"))
+        self.do(at_rest())
+
+    def disturbed(self):
+        return [place for place, (what, _) in enumerate(self.running.gates.waiting) if "provider" not in what]
+
+    @rule()
+    def the_process_is_killed(self):
+        """Nobody lets it through any more; another one starts."""
+        self.lost |= {sign_in for sign_in, newest in self.provider.alive.items() if newest not in self.stored()}
+        self.do(self.start())
+
+    @rule(seconds=st.sampled_from((1, 5)))
+    def a_moment_passes(self, seconds):
         self.do(self.clock.turn(seconds=seconds))
+        self.do(at_rest())
+
+    @rule(seconds=st.sampled_from((60, 1800, 3000, 4000)))
+    def time_passes(self, seconds):
+        """No request takes so long: whoever is under way arrives before."""
+        self.do(self.goes_on(0))
+        self.running.gates.open = False
+        self.a_moment_passes(seconds)
 
     @rule(person=people, suspend=st.booleans())
     def suspended_or_not(self, person, suspend):
@@ -108,7 +141,7 @@ class Convergence(RuleBasedStateMachine):
             credential=reference(credential),
             app=reference(app),
             username=person,
-            code="the-code",
+            code=f"code-{self.grants}",
             redirect_uri="https://portal.example.com/callback/team/trino",
             token_url=TOKEN_URL,
             client_id="cube",
@@ -150,14 +183,12 @@ class Convergence(RuleBasedStateMachine):
             self.loop.close()
 
     async def rests(self):
-        self.gates.let_all()
-        await at_rest()
+        await self.goes_on(0)
         await self.running.controller._list_all()  # what comes every few minutes: kopf does not tell of each deletion
-        for seconds in REST:
-            await self.clock.turn(seconds=seconds)
-            await at_rest()
-        assert self.provider.reused == []
-        assert set(self.provider.alive) == self.stored(), "no sign-in is left behind at the provider"
+        await self.goes_on(*REST)
+        assert set(self.provider.reused) <= self.lost
+        stored = {token.partition("/")[0] for token in self.stored()}
+        assert stored ^ self.provider.alive.keys() <= self.lost, "no sign-in is left behind at the provider, or lost"
         await self.running.end()
         writes, requests = len(self.api.writes), self.provider.requests
         await self.start()
@@ -168,15 +199,23 @@ class Convergence(RuleBasedStateMachine):
         assert self.provider.requests == requests
         await self.running.end()
 
+    async def goes_on(self, *pauses):
+        """With nobody at the gates."""
+        self.running.gates.let_all()
+        for seconds in pauses:
+            await self.clock.turn(seconds=seconds)
+            await at_rest()
+
     def stored(self):
-        """The sign-ins whose refresh tokens are stored."""
-        tokens = (
-            TokenSecret.from_kubernetes(item)
-            for item in self.api.objects.values()
-            if (item["metadata"].get("labels") or {}).get(KIND_LABEL) == "token"
-        )
-        sealed = [(token.refresh_token, token.record.owner) for token in tokens if token.refresh_token]
-        return {KEYS.refresh.open(*one).get_secret_value().partition("/")[0] for one in sealed}
+        """The refresh tokens that are stored, those that wait for being revoked included."""
+        found = set()
+        for item in self.api.objects.values():
+            kind = (item["metadata"].get("labels") or {}).get(KIND_LABEL)
+            if kind in ("token", "revocation"):
+                secret = (TokenSecret if kind == "token" else RevocationSecret).from_kubernetes(item)
+                owner = secret.record.owner if kind == "token" else secret.record.token.owner
+                found |= {KEYS.refresh.open(secret.refresh_token, owner).get_secret_value()} if secret.refresh_token else set()
+        return found
 
 
 def reference(item):
@@ -185,4 +224,4 @@ def reference(item):
 
 
 TestConvergence = Convergence.TestCase
-TestConvergence.settings = settings(max_examples=400, stateful_step_count=60)
+TestConvergence.settings = settings(max_examples=600, stateful_step_count=60)

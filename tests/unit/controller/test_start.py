@@ -7,19 +7,18 @@ import pytest
 
 from cube_oauth.kube.api import OAUTH_APPS, USER_CREDENTIALS
 from tests.unit.controller.clocks import StoppedClock
-from tests.unit.controller.simulation import Gates, Running, SimulatedApi, SimulatedProvider, at_rest
+from tests.unit.controller.simulation import Provider, Running, Server, at_rest
 
 APP, ALICE = OAUTH_APPS.path("team", "trino"), USER_CREDENTIALS.path("team", "trino-alice")
 SPEC = {"tokenURL": "https://idp.example.com/token", "authorizationURL": "https://idp.example.com/a", "clientID": "cube"}
 
 
 @pytest.fixture
-async def api(monkeypatch):
+async def starting(monkeypatch):
     """With a controller that has listed everything, and whose watches have not begun."""
     monkeypatch.setattr("cube_oauth.controller.engine.LOOK_AT_REFUSED", 0.01)
     monkeypatch.setattr("cube_oauth.controller.engine.FIRST_RESYNC", 0.05)
-    gates = Gates()
-    made = SimulatedApi(gates)
+    made = Server()
     made.put(APP, {"metadata": {"name": "trino", "namespace": "team"}, "spec": SPEC})
     made.put(
         ALICE,
@@ -28,13 +27,13 @@ async def api(monkeypatch):
             "spec": {"username": "alice", "oauthAppRef": {"name": "trino"}},
         },
     )
-    running = Running(made, SimulatedProvider(gates), StoppedClock(), monkeypatch)
+    running = Running(made, Provider(), StoppedClock(), monkeypatch)
     await at_rest()
     while not running.controller.synced.is_set():
-        gates.let(0)
+        running.gates.let(0)
         await at_rest()
-    yield made
-    gates.let_all()
+    yield made, running.gates
+    running.gates.let_all()
     with suppress(TimeoutError):
         await running.end()
 
@@ -50,7 +49,8 @@ def reason(api):
     return next((one["reason"] for one in conditions if one["type"] == "Ready"), None)
 
 
-async def test_an_app_that_is_deleted_meanwhile_is_missed_soon(api):
+async def test_an_app_that_is_deleted_meanwhile_is_missed_soon(starting):
+    api, gates = starting
     api.remove(APP)
-    api.gates.let_all()
+    gates.let_all()
     await until(lambda: reason(api) == "AppNotFound")
