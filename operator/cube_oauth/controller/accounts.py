@@ -16,6 +16,7 @@ from pydantic import SecretStr
 
 from cube_oauth.controller.apps import AppNotReadyError, Client
 from cube_oauth.controller.inventory import Key, key_of
+from cube_oauth.controller.rollouts import Rolled
 from cube_oauth.controller.sources import Sources
 from cube_oauth.kube.api import SECRETS, Api, KubeError, Object
 from cube_oauth.kube.watch import Mirror
@@ -26,6 +27,7 @@ from cube_oauth.lifecycle.decide import origin
 from cube_oauth.providers import ClientCredentials, Kind, ProviderError, account_endpoints, account_env
 from cube_oauth.resources.accounts import AccountSecret, is_target, target_secret, values_from_text, values_to_text
 from cube_oauth.resources.keyring import SealError
+from cube_oauth.resources.meta import rfc3339
 from cube_oauth.resources.names import KIND_LABEL, account_secret_name, target_secret_name
 
 if TYPE_CHECKING:
@@ -101,8 +103,10 @@ class Accounts:
         self._events = events
         self._clock = clock
         self._rollouts = rollouts
-        self._rolled: dict[Key, tuple[str, int]] = {}
-        """The revision that every workload that asked for it has, by app: UID and number."""
+        self._rolled: dict[Key, str] = {}
+        """By app, the version of its account that no pod is behind."""
+        self._replaced: dict[Key, datetime] = {}
+        """By app, when its target was given other values than pods may have begun with."""
         self._refusals: dict[Key, Refusal] = {}
         self._weather: dict[Key, str] = {}
         self._said: dict[Key, str] = {}
@@ -276,13 +280,17 @@ class Accounts:
     async def _roll(self, app: OAuthApp, secret: str, again: datetime) -> datetime:
         """Restart what reads the Secret, has no hook and asks for it; when to look again, sooner while some wait for their turn."""
         key, stored = key_of(app.metadata), self._stored(app)
-        if stored is None or stored.record.revision == 1 or self._rolled.get(key) == (app.metadata.uid, stored.record.revision):
+        if stored is None or (stored.record.revision == 1 and key not in self._replaced):
             return again  # before the first there was nothing that a pod could have begun with
-        version = f"{app.metadata.name}-{stored.record.revision}"
-        if await self._rollouts.roll(app.metadata.namespace, secret, stored.record.issued_at, version):
-            return min(again, self._clock.now() + LOOK_AGAIN_AT_PROBLEM)
-        self._rolled[key] = (app.metadata.uid, stored.record.revision)
-        return again
+        record = stored.record
+        version = f"{app.metadata.name}-{record.revision} of {rfc3339(record.issued_at)}"  # an account made anew counts from 1
+        if self._rolled.get(key) == version:
+            return again
+        since = max(record.issued_at, self._replaced.get(key, record.issued_at))
+        rolled = await self._rollouts.roll(app.metadata.namespace, secret, since, version)
+        if rolled is Rolled.OUT:
+            self._rolled[key] = version
+        return min(again, self._clock.now() + LOOK_AGAIN_AT_PROBLEM) if rolled is Rolled.WAITING else again
 
     async def _refuse(self, app: OAuthApp, problem: Problem) -> None:
         """Say why the account is not as it should be; one that may not be used any more is withdrawn."""
@@ -363,6 +371,8 @@ class Accounts:
                 await self._api.replace(SECRETS, wanted)
         except KubeError as error:
             raise _forbidden(error, target_secret_name(app.metadata.name)) from error
+        if known is not None and (known.get("data") or {}) != wanted["data"]:
+            self._replaced[key_of(app.metadata)] = self._clock.now()
 
     async def _remove_target(self, app: str, namespace: str) -> None:
         """If it is there and ours. The garbage collector does the same when the OAuthApp is deleted."""
@@ -386,7 +396,7 @@ class Accounts:
 
     async def _forget(self, key: Key, app: OAuthApp | None) -> None:
         """The app has no account any more, or none that we know."""
-        for known in (self._refusals, self._weather, self._said, self._rolled):
+        for known in (self._refusals, self._weather, self._said, self._rolled, self._replaced):
             known.pop(key, None)
         self._backoff.succeeded(_name(key))
         self._budget.spend(_name(key))

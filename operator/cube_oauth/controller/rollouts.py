@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
 from cube_oauth.controller.restarts import KINDS, Outdated
@@ -19,6 +20,17 @@ if TYPE_CHECKING:
 
 CAUSE = "service-account"
 ENDED = ("Succeeded", "Failed")
+
+
+class Rolled(Enum):
+    """How far a rollout is."""
+
+    OUT = auto()
+    """Nothing is behind that could be restarted."""
+    WAITING = auto()
+    """Some wait for their turn."""
+    UNASKED = auto()
+    """Something is behind and is not to be restarted now; whoever keeps it may ask for it later, or end a pause."""
 
 
 def reads(pod: Object, secret: str) -> bool:
@@ -51,16 +63,18 @@ class Rollouts:
         self._api = api
         self._restarts = restarts
 
-    async def roll(self, namespace: str, secret: str, since: datetime, version: str) -> bool:
+    async def roll(self, namespace: str, secret: str, since: datetime, version: str) -> Rolled:
         """Restart the next workload with pods from before ``since`` that asks for it. Raises KubeError.
 
-        True: some wait for their turn, so call it soon.
+        To be called again until it is ``OUT``, soon while some wait.
         """
         pods = behind((await self._api.list(PODS, namespace))["items"], secret, since)
         managers = {owner["uid"]: owner for pod in pods if (owner := manager(pod))}
         owners = [await workload(self._api, owner, namespace) for owner in managers.values()]
         wanted = {owner["uid"] for owner in owners if owner["kind"] in KINDS}
         if not wanted:
-            return False
+            return Rolled.OUT
         found = [one for one in await self._restarts.workloads(namespace) if one["metadata"]["uid"] in wanted]
-        return await self._restarts.restart(namespace, [Outdated(one, CAUSE, version) for one in found])
+        if await self._restarts.restart(namespace, [Outdated(one, CAUSE, version) for one in found]):
+            return Rolled.WAITING
+        return Rolled.UNASKED if self._restarts.enabled else Rolled.OUT

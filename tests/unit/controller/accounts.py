@@ -12,6 +12,7 @@ from cube_oauth.controller.calls import Calls
 from cube_oauth.controller.inventory import Inventory, key_of
 from cube_oauth.controller.keys import Keys
 from cube_oauth.controller.metrics import Metrics
+from cube_oauth.controller.rollouts import Rolled
 from cube_oauth.kube.api import SECRETS
 from cube_oauth.lifecycle.accounts import Source
 from cube_oauth.providers import Endpoints, Kind, ProviderError, TokenAnswer
@@ -98,11 +99,12 @@ class FakeSources:
 
 class FakeRollouts:
     def __init__(self):
-        self.rolled, self.more = [], False
+        self.rolled, self.found, self.since = [], Rolled.OUT, None
 
     async def roll(self, namespace, secret, since, version):
         self.rolled.append((secret, version))
-        return self.more
+        self.since = since
+        return self.found
 
 
 class Bench:

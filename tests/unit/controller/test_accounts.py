@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from pydantic import SecretStr
 
+from cube_oauth.controller.rollouts import Rolled
 from cube_oauth.kube.api import SECRETS, KubeError
 from cube_oauth.lifecycle.apps import KEY_MISSING
 from cube_oauth.resources.accounts import target_secret
@@ -327,10 +328,61 @@ async def test_each_revision_is_rolled_out_where_no_hook_takes_it_over_until_all
     await copied.look()
     assert copied.rollouts.rolled == [], "pods that waited for the first"
     copied.source(password="p2")
-    copied.rollouts.more = True
+    copied.rollouts.found = Rolled.WAITING
     for _ in range(2):
         assert await copied.look() - copied.clock.now() < timedelta(seconds=10)
-    copied.rollouts.more = False
+    copied.rollouts.found = Rolled.OUT
     for _ in range(2):
         await copied.look()
-    assert copied.rollouts.rolled == [("trino-service-account", "trino-2")] * 3
+    [(secret, version)] = set(copied.rollouts.rolled)
+    assert (secret, version.split()[0], len(copied.rollouts.rolled)) == ("trino-service-account", "trino-2", 3)
+
+
+@pytest.mark.parametrize("begin_anew", ["the app is made anew", "the account is taken out and put back"])
+async def test_a_revision_of_an_account_that_began_anew_is_rolled_out_although_its_number_was_rolled_out_before(copied, begin_anew):
+    copied.source(password="p2")
+    await copied.look()
+    await copied.clock.turn(minutes=1)
+    if begin_anew == "the app is made anew":
+        copied.declare(COPIED, uid="uid-2")
+    else:
+        copied.declare(None)
+        await copied.look()
+        copied.declare(COPIED)
+    await copied.look()
+    copied.source(password="p3")
+    await copied.look()
+    (_, first), *_, (_, last) = copied.rollouts.rolled
+    assert first != last, "a workload remembers for which version it was restarted"
+
+
+async def test_a_pod_that_began_before_the_target_held_the_new_token_is_behind(fetched):
+    answer = fetched.provider.client_credentials
+
+    async def slowly(*args, **kwargs):
+        await fetched.clock.turn(seconds=5)
+        return await answer(*args, **kwargs)
+
+    fetched.provider.client_credentials = slowly
+    await fetched.clock.turn(minutes=50)
+    await fetched.look()
+    assert fetched.target() == {"TOKEN": "token-2"}
+    assert fetched.rollouts.since == fetched.clock.now()
+
+
+async def test_pods_that_began_with_the_value_of_an_app_of_the_same_name_are_behind_the_first_of_its_successor(copied):
+    copied.declare(COPIED, uid="uid-2")
+    copied.source(password="p2")
+    await copied.look()
+    assert [secret for secret, _ in copied.rollouts.rolled] == ["trino-service-account"]
+
+
+async def test_a_workload_that_asks_only_later_is_looked_for_until_none_is_behind(copied):
+    copied.source(password="p2")
+    copied.rollouts.found = Rolled.UNASKED
+    for _ in range(2):
+        assert await copied.look() - copied.clock.now() > timedelta(seconds=10)
+    copied.rollouts.found = Rolled.OUT
+    for _ in range(2):
+        await copied.look()
+    assert len(copied.rollouts.rolled) == 3

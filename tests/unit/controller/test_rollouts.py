@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from cube_oauth.controller.restarts import Outdated
-from cube_oauth.controller.rollouts import Rollouts, behind, reads
+from cube_oauth.controller.rollouts import Rolled, Rollouts, behind, reads
 from cube_oauth.kube.api import PODS, REPLICA_SETS
 from cube_oauth.resources.meta import rfc3339
 from tests.unit.controller.fakes import FakeApi
@@ -56,24 +56,29 @@ def test_a_pod_is_behind_when_it_began_with_the_value_before(one, is_behind):
 
 
 class FakeRestarts:
-    def __init__(self):
-        self.asked = []
+    def __init__(self, waits=True, enabled=True):
+        self.asked, self.waits, self.enabled = [], waits, enabled
 
     async def workloads(self, namespace):
         return [{"kind": "Deployment", "metadata": {"name": name, "uid": f"uid-{name}"}} for name in ("cube", "unrelated")]
 
     async def restart(self, namespace, outdated):
         self.asked += outdated
-        return True
+        return self.waits
 
 
-async def test_what_manages_the_pods_behind_is_restarted_once_for_this_version():
-    api, restarts = FakeApi(), FakeRestarts()
+def cluster():
+    api = FakeApi()
     for one in (pod(), pod(name="cube-2"), pod(OTHERWISE, name="unrelated-1", owner="unrelated-rs")):
         api.store(PODS.path("team", one["metadata"]["name"]), one)
     owner = {"kind": "Deployment", "apiVersion": "apps/v1", "name": "cube", "uid": "uid-cube", "controller": True}
     api.store(REPLICA_SETS.path("team", "rs"), {"metadata": {"name": "rs", "ownerReferences": [owner]}})
-    assert await Rollouts(api, restarts).roll("team", SECRET, NOW, "trino-2") is True
+    return api
+
+
+async def test_what_manages_the_pods_behind_is_restarted_once_for_this_version():
+    restarts = FakeRestarts()
+    assert await Rollouts(cluster(), restarts).roll("team", SECRET, NOW, "trino-2") is Rolled.WAITING
     assert restarts.asked == [
         Outdated({"kind": "Deployment", "metadata": {"name": "cube", "uid": "uid-cube"}}, "service-account", "trino-2")
     ]
@@ -81,5 +86,11 @@ async def test_what_manages_the_pods_behind_is_restarted_once_for_this_version()
 
 async def test_nobody_is_looked_for_when_no_pod_is_behind():
     restarts = FakeRestarts()
-    assert await Rollouts(FakeApi(), restarts).roll("team", SECRET, NOW, "trino-2") is False
+    assert await Rollouts(FakeApi(), restarts).roll("team", SECRET, NOW, "trino-2") is Rolled.OUT
     assert restarts.asked == []
+
+
+@pytest.mark.parametrize(("enabled", "found"), [(True, Rolled.UNASKED), (False, Rolled.OUT)])
+async def test_what_is_behind_and_does_not_ask_may_ask_later_where_the_chart_permits_it(enabled, found):
+    restarts = FakeRestarts(waits=False, enabled=enabled)
+    assert await Rollouts(cluster(), restarts).roll("team", SECRET, NOW, "trino-2") is found
