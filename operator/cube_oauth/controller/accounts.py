@@ -295,12 +295,21 @@ class Accounts:
     async def _refuse(self, app: OAuthApp, problem: Problem) -> None:
         """Say why the account is not as it should be; one that may not be used any more is withdrawn."""
         stored = self._stored(app)
-        if stored and stored.values is not None and problem.reason in WITHDRAWS:
-            if stored.record.target:
-                await self._write_target(app, await self._target(app), {})
+        if stored and problem.reason in WITHDRAWS:
+            problem = await self._withdraw(app, stored, problem)
+        self._say(app, problem, ready=False, secret=stored.record.target if stored else None)
+
+    async def _withdraw(self, app: OAuthApp, stored: AccountSecret, problem: Problem) -> Problem:
+        """Take it back from the hooks, and from the pods as soon as that can be done; what to say."""
+        if stored.values is not None:
             await self._write(accounts.withdrawn(stored, problem.reason, self._clock.now()))
             log.warning("service account withdrawn", extra={**_where(app), "reason": problem.reason})
-        self._say(app, problem, ready=False, secret=stored.record.target if stored else None)
+        try:
+            if stored.record.target:
+                await self._write_target(app, await self._target(app), {})
+        except NotPublishedError as failure:
+            return failure.problem
+        return problem
 
     def _say(self, app: OAuthApp, said: Problem, *, ready: bool, secret: str | None) -> None:
         key = key_of(app.metadata)

@@ -13,7 +13,7 @@ from cube_oauth.controller.inventory import Inventory, key_of
 from cube_oauth.controller.keys import Keys
 from cube_oauth.controller.metrics import Metrics
 from cube_oauth.controller.rollouts import Rolled
-from cube_oauth.kube.api import SECRETS
+from cube_oauth.kube.api import SECRETS, KubeError
 from cube_oauth.lifecycle.accounts import Source
 from cube_oauth.providers import Endpoints, Kind, ProviderError, TokenAnswer
 from cube_oauth.resources.accounts import AccountSecret, values_from_text
@@ -72,6 +72,13 @@ class FakeProvider:
 
 
 class Server(FakeApi):
+    refused = frozenset()
+
+    async def get(self, resource, name, namespace=None):
+        if resource.path(namespace, name) in self.refused:
+            raise KubeError(403, "Forbidden", "GET")
+        return await super().get(resource, name, namespace)
+
     def store(self, path, body):
         return super().store(path, {**body, "metadata": {"uid": f"uid-{self.version}", **body["metadata"]}})
 

@@ -235,6 +235,23 @@ async def test_what_may_not_be_used_any_more_is_taken_back_from_pods_and_hooks_a
     assert copied.said()[0] == ("True", "Published")
 
 
+@pytest.mark.parametrize("reason", ["TargetForbidden", "TargetTaken"])
+async def test_what_may_not_be_used_any_more_is_taken_back_from_hooks_although_the_pods_copy_is_out_of_reach(copied, reason):
+    ours = copied.api.objects[TARGET]
+    if reason == "TargetForbidden":
+        copied.api.refused = {TARGET}
+    else:
+        copied.api.objects[TARGET] = {**ours, "type": "Opaque"}
+    copied.source()
+    await copied.look()
+    assert copied.said()[0] == ("False", reason)
+    assert copied.published() is None
+    copied.api.refused, copied.api.objects[TARGET] = set(), ours
+    await copied.look()
+    assert copied.said()[0] == ("False", "SourceNotFound")
+    assert copied.target() == {}, "as soon as it is within reach"
+
+
 async def test_what_may_not_be_seen_any_more_is_said_and_stays(copied):
     copied.source(permitted=False)
     await copied.look()
