@@ -45,10 +45,10 @@ def next_step(ring: Ring, policy: Policy, now: datetime, *, requested: bool, use
     announced = ring.announced
     if announced is not None and announced <= now:
         return Step.PROMOTE
+    if announced is None and (requested or _old(ring, policy, now)):  # before dropping: the next write answers the request
+        return Step.ANNOUNCE
     if set(ring.retired(now)) - set(used):
         return Step.DROP
-    if announced is None and (requested or _old(ring, policy, now)):
-        return Step.ANNOUNCE
     return None
 
 

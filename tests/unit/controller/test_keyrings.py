@@ -160,6 +160,22 @@ async def test_every_ring_is_rotated_on_request_and_what_is_stored_follows(world
     assert world.read(world.rings()) == EXPECTED
 
 
+async def test_a_request_that_comes_when_an_old_key_is_about_to_be_dropped_is_not_dropped_with_it(world):
+    await world.begin()
+    process = world.process()
+    world.rotate()
+    await process.look()
+    await world.clock.turn(minutes=5)
+    await process.look()
+    await world.clock.turn(hours=1)
+    before = world.rings()
+    world.rotate()
+    for _ in range(3):
+        await process.look()
+        await world.clock.turn(minutes=5)
+    assert all(ring.kids[0] not in before[name].kids for name, ring in world.rings().items())
+
+
 async def test_how_far_it_is_can_be_seen(world):
     await world.begin()
     process = world.process()

@@ -32,6 +32,7 @@ CASES = {
     "promoted, and something is sealed with the old key": (PROMOTED, POLICY, NOW + POLICY.keep, False, (OLD,), None),
     "promoted, and nothing needs the old key": (PROMOTED, POLICY, NOW + POLICY.keep, False, (), Step.DROP),
     "asked for once more while an old key stays": (PROMOTED, NEVER, NOW, True, (), Step.ANNOUNCE),
+    "asked for once more when an old key can be dropped": (PROMOTED, NEVER, NOW + POLICY.keep, True, (), Step.ANNOUNCE),
     "announced while an old key can be dropped": (AGAIN, NEVER, NOW + POLICY.keep, False, (), Step.DROP),
 }
 
