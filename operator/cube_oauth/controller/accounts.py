@@ -108,7 +108,8 @@ class Accounts:
         self._replaced: dict[Key, datetime] = {}
         """By app, when its target was given other values than pods may have begun with."""
         self._refusals: dict[Key, Refusal] = {}
-        self._weather: dict[Key, str] = {}
+        self._weather: dict[Key, tuple[str, str]] = {}
+        """What was in the way last, in a sentence, and the fingerprint of what was asked."""
         self._said: dict[Key, str] = {}
         self.sources = Sources(api, found, may_watch)
         self.mirror: Mirror[AccountSecret] = Mirror(
@@ -206,6 +207,8 @@ class Accounts:
         refusal = self._refusals.get(key)
         if refusal and refusal.fingerprint == fingerprint and refusal.retry_at > now:
             raise NotPublishedError(refusal.problem)
+        if key in self._weather and self._weather[key][1] != fingerprint:
+            self._backoff.succeeded(name)  # something was corrected: an address, for one
         pause = self._backoff.not_before(name, place) if refusal is None else None
         turn = pause or self._budget.reserve(place, app.spec.refresh.requests_per_second, name, now, urgent=True, app=key)
         if turn > now:
@@ -228,7 +231,7 @@ class Accounts:
             said = Problem(problem.reason, problem.message)
             self._refusals[key] = Refusal(said, fingerprint, self._backoff.failed(_name(key), now))
             raise NotPublishedError(said)
-        self._weather[key] = problem.message
+        self._weather[key] = problem.message, fingerprint
         pause = self._backoff.failed(_name(key), now, accounts.longest_pause(self._stored(app)).total_seconds())
         return max(pause, self._backoff.hold(place, now + problem.retry_after)) if problem.retry_after else pause
 
@@ -252,7 +255,8 @@ class Accounts:
         ends = stored.record.expires_at if stored and stored.values else None
         if ends is not None and ends > now:
             return min(again, ends)
-        if problem := self._weather.get(key_of(app.metadata)):
+        problem, _ = self._weather.get(key_of(app.metadata), ("", ""))
+        if problem:
             target = target_secret_name(app.metadata.name) if stored else None
             self._say(app, about(DELAYED, detail=problem), ready=False, secret=target)
         return again

@@ -36,13 +36,13 @@ LIFETIME = timedelta(hours=1)
 class FakeApps:
     def __init__(self):
         self.client_secret, self.method, self.is_gone = SecretStr("s1"), ClientAuthentication.BASIC, True
-        self.said, self.conditions = {}, {}
+        self.said, self.conditions, self.token_url = {}, {}, TOKEN_URL
 
     def known(self, key):
         return True
 
     async def endpoints(self, key):
-        return Endpoints("https://idp/a", TOKEN_URL, client_authentication=self.method, scopes=("openid", "query"))
+        return Endpoints("https://idp/a", self.token_url, client_authentication=self.method, scopes=("openid", "query"))
 
     async def secret(self, app, reference):
         return self.client_secret

@@ -93,6 +93,23 @@ async def test_a_refused_client_is_said_left_alone_and_asked_again_at_once_when_
     assert bench.said()[0] == ("True", "Published")
 
 
+async def test_what_was_corrected_does_not_wait_for_the_end_of_the_pauses_before(bench):
+    bench.provider.problem = DOWN
+    bench.declare(FETCHED)
+    for _ in range(9):
+        again = await bench.look()
+        await bench.clock.turn(seconds=(again - bench.clock.now()).total_seconds())
+    await bench.look()
+    assert bench.said()[0] == ("False", "RefreshDelayed")
+    bench.provider.problem = None
+    asked = len(bench.provider.asked)
+    await bench.look()
+    assert len(bench.provider.asked) == asked, "the same again waits"
+    bench.apps.token_url = "https://corrected.example.com/token"
+    await bench.look()
+    assert bench.said()[0] == ("True", "Published")
+
+
 async def test_a_refused_client_that_was_corrected_at_the_provider_is_found_out_in_time(bench):
     bench.provider.problem = WRONG
     bench.declare(FETCHED)
