@@ -412,7 +412,7 @@ class Accounts:
         for known in (self._refusals, self._weather, self._said, self._rolled, self._replaced):
             known.pop(key, None)
         self._backoff.succeeded(_name(key))
-        self._budget.spend(_name(key))
+        self._budget.leave(_name(key))
         if app:
             await self._drop(app)
         self._apps.account(key, None, None)

@@ -126,6 +126,10 @@ class Budget:
         if place and place.urgent:
             self._lines[place.origin].put_off()
 
+    def leave(self, key: Hashable) -> None:
+        """``key`` will not ask any more."""
+        self._reserved.pop(key, None)
+
     def failed(self, origin: str, now: datetime) -> None:
         """The provider itself is in trouble: ask it less."""
         line = self._lines.setdefault(origin, _Line(now))

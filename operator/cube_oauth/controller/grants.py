@@ -203,7 +203,7 @@ class Grants:
             GrantSecret.from_kubernetes,
             namespace=namespace,
             label_selector=f"{KIND_LABEL}=grant",
-            changed=lambda key, new, _: found(key) if new else None,
+            changed=lambda key, new, old: found(key) if new else self._forget(old),
         )
 
     async def reconcile(self, key: Key) -> datetime | None:
@@ -507,7 +507,12 @@ class Grants:
             if not error.conflict:  # another of the same name, by now
                 raise
         self.mirror.discard(key)
-        self._seen.pop(secret.meta.uid, None)
+
+    def _forget(self, secret: GrantSecret | None) -> None:
+        """It is gone, whoever removed it."""
+        if secret is not None:
+            self._seen.pop(secret.meta.uid, None)
+            self._budget.leave(secret.meta.uid)
 
 
 def _held(token: TokenSecret | None) -> tuple[str | None, ...]:

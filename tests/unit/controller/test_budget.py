@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,6 +53,17 @@ def test_the_next_request_needs_another_place():
     mine = budget.reserve(A, 1, "mine", START)
     budget.spend("mine")
     assert budget.reserve(A, 1, "mine", START) > mine
+
+
+@pytest.mark.parametrize("urgent", [False, True])
+def test_who_leaves_the_line_puts_nobody_off(urgent):
+    budget = Budget()
+    budget.reserve(A, 1, "first", START)
+    budget.reserve(A, 1, "leaves", START, urgent=urgent)
+    mine = budget.reserve(A, 1, "mine", START)
+    budget.leave("leaves")
+    budget.leave("somebody unknown")
+    assert budget.reserve(A, 1, "mine", START) == mine
 
 
 def test_a_place_that_nobody_came_for_is_given_up():

@@ -285,6 +285,18 @@ async def test_a_person_who_disconnected_meanwhile_leaves_no_token_behind(bench)
     assert (bench.provider.revoked, bench.stored()) == (["canary-refresh"], None)
 
 
+async def test_who_gives_up_while_many_wait_for_the_provider_leaves_no_place_in_the_line_behind(bench):
+    place = origin(TOKEN_URL)
+    for number in range(1000):
+        bench.budget.reserve(place, 1, number, bench.clock.now(), urgent=True)
+    assert await bench.look() > bench.clock.now()
+    assert bench.budget.waiting(bench.clock.now()) == {("team", "trino"): 1}
+    del bench.api.objects[USER_CREDENTIALS.path("team", "trino-alice")]
+    await bench.look()
+    assert bench.stored() is None
+    assert bench.budget.waiting(bench.clock.now()) == {}
+
+
 async def test_when_the_answer_cannot_be_kept_bad_weather_costs_the_sign_in_but_leaves_no_token(bench):
     bench.provider.problems = [BAD_WEATHER]
     writes = []
