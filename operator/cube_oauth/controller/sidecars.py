@@ -127,8 +127,8 @@ class Sidecars:
         self._events = events
         self._metrics = metrics
         self._found = found
-        self._told: set[str] = set()
-        """UIDs of workloads: each is told once by each controller, and a new image is a new controller."""
+        self._told: dict[str | None, set[str]] = {}
+        """By namespace that was looked at, the UIDs of the workloads that were told, while they are outdated."""
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
@@ -154,8 +154,7 @@ class Sidecars:
         self._metrics.count_outdated_sidecars(namespace, (pod["metadata"]["namespace"] for pod in old))
         stale = {where: await self._owners(where, pods) for where, pods in _by_namespace(old).items()}
         self._found(namespace, self._sentences(stale, current))
-        for one in (one for found in stale.values() for one in found):
-            self._tell(one, current)
+        self._tell(namespace, [one for found in stale.values() for one in found], current)
         return any([await self._restart(where, found, current) for where, found in stale.items()])
 
     async def find_misplaced(self, namespace: str | None) -> None:
@@ -186,14 +185,17 @@ class Sidecars:
         }
         return {key: said(serving, current) for key, serving in found.items() if serving}
 
-    def _tell(self, stale: Stale, current: str) -> None:
-        owner = stale.owner
-        if owner["uid"] in self._told:
-            return
-        self._told.add(owner["uid"])
-        meta = ObjectMeta(name=owner["name"], namespace=owner["namespace"], uid=owner["uid"])
-        note = f"{len(stale.pods)} of its pods have the sidecar {_mark(stale.pods[0])}, and new ones get {current}; {stale.remedy}"
-        self._events.warning(owner["kind"], meta, "OutdatedSidecar", note, api_version=owner["apiVersion"])
+    def _tell(self, namespace: str | None, stale: Sequence[Stale], current: str) -> None:
+        """Each once, by each controller; and a new image is a new controller."""
+        told = self._told.get(namespace, set())
+        self._told[namespace] = {one.owner["uid"] for one in stale}
+        for one in stale:
+            owner = one.owner
+            if owner["uid"] in told:
+                continue
+            meta = ObjectMeta(name=owner["name"], namespace=owner["namespace"], uid=owner["uid"])
+            note = f"{len(one.pods)} of its pods have the sidecar {_mark(one.pods[0])}, and new ones get {current}; {one.remedy}"
+            self._events.warning(owner["kind"], meta, "OutdatedSidecar", note, api_version=owner["apiVersion"])
 
     async def _restart(self, namespace: str, stale: Sequence[Stale], current: str) -> bool:
         old = [Outdated(one.workload, CAUSE, current) for one in stale if one.workload and not one.offline]

@@ -1,10 +1,18 @@
 """Which pods have an old sidecar, and which Deployments the label in the wrong place: pure decisions."""
 
-import pytest
+from types import SimpleNamespace
 
-from cube_oauth.controller.sidecars import Stale, misplaced, outdated, said
+import pytest
+from prometheus_client import CollectorRegistry
+
+from cube_oauth.controller.inventory import Inventory
+from cube_oauth.controller.metrics import Metrics
+from cube_oauth.controller.restarts import Restarts
+from cube_oauth.controller.sidecars import Sidecars, Stale, misplaced, outdated, said
 from cube_oauth.injection.layout import mark
+from cube_oauth.kube.api import PODS
 from cube_oauth.resources.names import INJECT_LABEL, INJECTED_ANNOTATION
+from tests.unit.controller.fakes import FakeApi
 
 NEW, OLD = mark("registry/operator:2"), mark("registry/operator:1")
 
@@ -80,3 +88,28 @@ def test_the_sentence_names_workloads_and_no_pods_so_that_it_changes_seldom():
     assert said(two, NEW) == said(list(reversed([stale("b"), stale("a", "StatefulSet")])), NEW)
     assert "runs in pods of Deployment b, StatefulSet a; events" in said(two, NEW)
     assert "Deployment 4 and 2 more;" in said([stale(str(number)) for number in range(7)], NEW)
+
+
+class FakeEvents:
+    def __init__(self):
+        self.told = []
+
+    def warning(self, kind, meta, reason, note, *, api_version):
+        self.told.append(meta.name)
+
+
+async def test_each_workload_is_told_once_while_it_is_outdated_and_what_is_gone_is_forgotten():
+    api, events = FakeApi(), FakeEvents()
+    settings = SimpleNamespace(installation=None, sidecar_image="registry/operator:2")
+    restarts = Restarts(api, events, enabled=False)
+    sidecars = Sidecars(
+        api, settings, Inventory(), restarts, events, Metrics(CollectorRegistry()), found=lambda namespace, sentences: None
+    )
+    for number in (0, 1, 0):
+        job = {"kind": "Job", "apiVersion": "batch/v1", "name": f"job-{number}", "uid": f"uid-{number}", "controller": True}
+        here = PODS.path("team", "cube")
+        api.store(here, pod(uid="p", namespace="team", ownerReferences=[job]))
+        for namespace in ("team", "other", "team"):
+            await sidecars.reconcile(namespace)
+        del api.objects[here]
+    assert events.told == ["job-0", "job-1", "job-0"]
