@@ -321,12 +321,13 @@ class Controller:
     def _known(self) -> Known:
         """What the metrics are made of."""
         now = self._clock.now()
-        pending = Counter(
-            (one.record.token.app.namespace, one.record.token.app.name) for one in self._revocations.mirror.objects.values()
-        )
-        return Known(
-            self._inventory, self._lengths(), self._budget.waiting(now), pending, frozenset(self.refused), self._pace(), now
-        )
+        waiting, pending = self._budget.waiting(now), self._pending()
+        return Known(self._inventory, self._lengths(), waiting, pending, frozenset(self.refused), self._pace(), now)
+
+    def _pending(self) -> Counter[Key]:
+        """How many tokens of each app wait to be revoked."""
+        apps = (one.record.token.app for one in self._revocations.mirror.objects.values())
+        return Counter((app.namespace, app.name) for app in apps)
 
     def _pace(self) -> dict[Key, float]:
         """How many requests a second each app's provider is asked at most, at present."""
@@ -430,6 +431,7 @@ class Controller:
             if owner.uid not in uids and owner.namespace not in refused:
                 self.orphans.schedule(owner.uid)
         self._look_at_accounts()
+        self._metrics.keep(self._inventory.apps.keys() | self._pending().keys())
 
     def _note_refused(self, refused: set[str]) -> None:
         if refused != self.refused:

@@ -12,10 +12,11 @@ from prometheus_client.core import GaugeMetricFamily
 from cube_oauth.lifecycle.timing import WARNINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from datetime import datetime
 
     from prometheus_client import CollectorRegistry
+    from prometheus_client.metrics import MetricWrapperBase
 
     from cube_oauth.controller.inventory import Inventory, Key
 
@@ -80,6 +81,21 @@ class Metrics:
         )
         self.leader = Gauge(f"{PREFIX}_leader", "1 in the process that is active.", registry=registry)
         self.leader.set(0)
+        self._of_apps: tuple[MetricWrapperBase, ...] = (
+            self.refreshes,
+            self.grants,
+            self.revocations,
+            self.refresh_seconds,
+            self.provider_requests,
+            self.provider_seconds,
+        )
+
+    def keep(self, apps: Collection[Key]) -> None:
+        """Forget the numbers of all other OAuthApps: those of each that ever was would stay for as long as the process runs."""
+        for metric in self._of_apps:
+            labels = [sample.labels for family in metric.collect() for sample in family.samples]
+            for namespace, app in {(one["namespace"], one["app"]) for one in labels} - set(apps):
+                metric.remove_by_labels({"namespace": namespace, "app": app})
 
     def count_outdated_sidecars(self, looked_at: str | None, namespaces: Iterable[str]) -> None:
         """Each pod's namespace, of the one that was looked at (None: of all)."""
