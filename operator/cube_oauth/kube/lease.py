@@ -135,6 +135,7 @@ class Lease:
 
         async def leading() -> None:
             self._lock.renewed = time.monotonic()
+            self._lock.held_by_another.clear()
             leader.extend(task for task in [asyncio.current_task()] if task)
             self._won.set()
             await asyncio.Event().wait()
@@ -154,11 +155,14 @@ class Lease:
         self.lost.set()
 
     async def _watch(self) -> None:
-        """The election looks at its deadline between two requests only; this looks all the time."""
+        """The election looks at its deadline between two requests only, and waits for it when another holds the Lease."""
         await self._won.wait()
-        while (left := self._lock.renewed + self._timing.renew_within - time.monotonic()) > 0:  # noqa: ASYNC110 - no event is
-            await asyncio.sleep(left)  # set when a renewal does not come
-        log.error("the Lease could not be renewed in time", extra={"lease": self._lock.name})
+        taken = self._lock.held_by_another
+        while (left := self._lock.renewed + self._timing.renew_within - time.monotonic()) > 0 and not taken.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(taken.wait(), left)
+        said = "another holds the Lease" if taken.is_set() else "the Lease could not be renewed in time"
+        log.error(said, extra={"lease": self._lock.name})
         self.lost.set()
 
     async def _release(self) -> None:

@@ -1,6 +1,7 @@
 """Leading ends when it must, whatever the API server does."""
 
 import asyncio
+import copy
 from types import SimpleNamespace
 
 import pytest
@@ -72,6 +73,17 @@ async def test_a_hanging_server_ends_leading(lease):
 @pytest.mark.parametrize("problem", [ConnectionRefusedError(), TimeoutError(), RuntimeError("unforeseen")])
 async def test_any_failure_to_renew_ends_leading(lease, problem):
     assert await leads_until_lost(*lease, lambda server: setattr(server, "problem", problem))
+
+
+async def test_a_lease_that_somebody_else_holds_ends_leading_at_once(lasting):
+    """Somebody deleted it, for one, and who stood by was quicker to make it anew: from then on there are two."""
+
+    def taken(server):
+        server.lease = copy.deepcopy(server.lease)
+        server.lease.spec.holder_identity = "other"
+
+    async with asyncio.timeout(LONG.renew_within / 2):
+        assert await leads_until_lost(*lasting, taken)
 
 
 async def test_one_failed_renewal_does_not_end_leading(lasting):
