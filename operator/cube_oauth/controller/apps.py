@@ -169,7 +169,7 @@ class Apps:
 
     def not_before(self, key: Key, credential: Key) -> datetime | None:
         """While the provider refuses the client: when to try again with this credential."""
-        return self._blames[key].not_before(credential)
+        return self._blames[key].not_before(credential) if key in self._blames else None
 
     async def client(self, key: Key) -> Client:
         """The app's endpoints and client, with a secret read not long ago. Raises AppNotReadyError, ProviderError, KubeError."""

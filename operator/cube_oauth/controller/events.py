@@ -72,13 +72,14 @@ class Events:
     ) -> None:
         now = self._clock.now()
         told = self._told.pop((meta.uid, reason), None)
-        self._told[meta.uid, reason] = told if told and told + QUIET > now else now
+        quiet = told is not None and told + QUIET > now
+        if not quiet and self._waiting.full():
+            self._dropped()
+            return
+        self._told[meta.uid, reason] = told if told and quiet else now
         while len(self._told) > REMEMBERED:
             self._told.popitem(last=False)
-        if told and told + QUIET > now:
-            return
-        if self._waiting.full():
-            self._dropped()
+        if quiet:
             return
         regarding = {
             "apiVersion": api_version,

@@ -107,6 +107,14 @@ async def test_what_others_write_while_the_status_is_written_is_looked_at(bench,
     assert bench.calls.count("saw") == 1, "an answer to a write of ours alone is no news"
 
 
+async def test_nothing_is_remembered_of_apps_that_are_gone_or_never_were_whose_credentials_are_looked_at(bench):
+    bench.gone()
+    await bench.apps.reconcile(KEY)
+    for key in (KEY, ("team", "mistyped")):
+        assert bench.apps.not_before(key, ("team", "alice")) is None
+    assert [len(known) for known in bench.apps._memory] == [0] * len(bench.apps._memory)
+
+
 async def test_a_single_failure_is_no_news_and_three_in_a_row_are_said_until_the_first_success(bench):
     for _ in range(2):
         bench.apps.in_trouble(KEY, DOWN)

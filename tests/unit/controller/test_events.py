@@ -46,6 +46,18 @@ async def test_another_person_and_another_reason_are_told():
     assert await posted(tell) == [("alice", "Normal", "Connected"), ("alice", "Warning", "Expired"), ("bob", "Normal", "Connected")]
 
 
+async def test_what_was_dropped_in_a_flood_counts_as_not_told():
+    async def tell(events, clock):
+        for number in range(WAITING):
+            events.normal("UserCredential", ObjectMeta(name="other", namespace="team", uid=str(number)), "Connected", "x")
+        events.warning("UserCredential", ALICE, "Expired", "x")
+        for _ in range(100):
+            await settle()
+        events.warning("UserCredential", ALICE, "Expired", "x")
+
+    assert (await posted(tell)).count(("alice", "Warning", "Expired")) == 1
+
+
 async def test_a_flood_is_bounded():
     async def tell(events, clock):
         for number in range(3 * WAITING):
