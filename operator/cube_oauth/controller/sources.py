@@ -44,6 +44,7 @@ class Sources:
         self._changed = changed
         self._followed: dict[Key, _Followed] = {}
         self._ended = False
+        self._broken: asyncio.Queue[BaseException] = asyncio.Queue()
 
     def follow(self, app: Key, source: Key | None) -> None:
         """Follow ``source`` for ``app``, and no other."""
@@ -62,9 +63,9 @@ class Sources:
         return Source(None if refused else one.mirror.get(source), permitted=not refused)
 
     async def run(self) -> None:
-        """Wait until cancelled, then end what was begun."""
+        """Wait until cancelled, then end what was begun. Raises what a watch ended with, as every other copy does."""
         try:
-            await asyncio.Event().wait()
+            raise await self._broken.get()
         finally:
             self._ended = True
             for one in self._followed.values():
@@ -106,6 +107,7 @@ class Sources:
         Unless the watch that follows is refused: then the app would hear by turns that all is well and that it is not.
         """
         watching = asyncio.create_task(one.mirror.run())
+        watching.add_done_callback(self._watch_ended)
         try:
             while True:
                 await one.mirror.synced.wait()
@@ -118,6 +120,10 @@ class Sources:
                 await one.refused.wait()
         finally:
             watching.cancel()
+
+    def _watch_ended(self, watching: asyncio.Task[None]) -> None:
+        if not watching.cancelled() and (problem := watching.exception()):
+            self._broken.put_nowait(problem)
 
     def _interrupted(self, source: Key, error: KubeError) -> None:
         one = self._followed.get(source)

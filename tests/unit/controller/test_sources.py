@@ -239,3 +239,15 @@ async def test_at_the_end_nothing_is_watched_and_nothing_begun(bench):
     await settle()
     assert bench.server.watching == {}
     assert bench.known(HERE) is UNKNOWN
+
+
+async def test_a_watch_that_ends_in_an_unforeseen_way_is_no_silence_for_ever(bench):
+    """Every other copy ends the process with it, and the next one begins anew."""
+    bench.server.put(VAULT, "p1")
+    bench.sources.follow(TRINO, VAULT)
+    await settle()
+    bench.server.watching[VAULT].put_nowait({"type": "MODIFIED"})
+    await settle()
+    with pytest.raises(KeyError):
+        await asyncio.wait_for(bench.running, 5)
+    bench.running = asyncio.create_task(asyncio.sleep(0))
