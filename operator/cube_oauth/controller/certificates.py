@@ -80,7 +80,7 @@ class Certificates:
         while True:
             try:
                 await self.reconcile()
-            except KubeError as error:
+            except (KubeError, ValueError) as error:  # an authority of somebody else's may be none that we can sign with
                 log.warning("certificates were not looked after; tried again", extra={"error": str(error)})
             await asyncio.sleep(LOOK_AGAIN)
 
@@ -89,7 +89,7 @@ class Certificates:
         if self._settings.broker_service is None:
             return
         secret, tls = await self._secret("ca"), await self._secret("broker-tls")
-        authority, leaf = decode(secret or {}), decode(tls or {})
+        authority, leaf = _trusted(decode(secret or {})), decode(tls or {})
         now = self._clock.now()
         due = plan(
             x509.read(authority.get("ca.crt"), authority.get("ca.key")),
@@ -139,6 +139,15 @@ class Certificates:
         }
         await self._api.apply(MUTATING_WEBHOOKS, body, field_manager=FIELD_MANAGER)
         log.info("caBundle set", extra={"webhook": name})
+
+
+def _trusted(authority: dict[str, str]) -> dict[str, str]:
+    """The data of the authority's Secret with a bundle that holds it, also when somebody else put the authority there."""
+    certificate, bundle = authority.get("ca.crt", ""), authority.get("bundle", "")
+    known = x509.fingerprints(bundle)
+    if set(x509.fingerprints(certificate)) <= set(known):
+        return authority
+    return {**authority, "bundle": certificate + (bundle if known else "")}
 
 
 def _new_authority(old: dict[str, str], now: datetime) -> dict[str, str]:
