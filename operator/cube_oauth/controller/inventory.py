@@ -48,6 +48,13 @@ def newer(uid: str, version: str, known: ObjectMeta | None) -> bool:
     return not version.isdigit() or int(version) > int(known.resource_version or 0)
 
 
+def preceded(meta: ObjectMeta, known: ObjectMeta | None) -> bool:
+    """Whether this is the object that had the name of ``known`` before: a list can have been read before that was deleted."""
+    if known is None or meta.uid == known.uid:
+        return False
+    return (meta.creation_timestamp or _DISTANT) < (known.creation_timestamp or _DISTANT)
+
+
 def others_wrote(answer: OAuthApp | UserCredential, before: OAuthApp | UserCredential) -> bool:
     """Whether what a write of ours was answered holds something that somebody else wrote after ``before`` was read.
 
@@ -70,8 +77,8 @@ class Inventory:
     def take_app(self, app: OAuthApp) -> bool:
         """Take an OAuthApp over; False when it is known already."""
         meta, key = app.metadata, key_of(app.metadata)
-        known = self.apps.get(key)
-        if not newer(meta.uid, meta.resource_version, known.metadata if known else None):
+        known = self.apps[key].metadata if key in self.apps else None
+        if not newer(meta.uid, meta.resource_version, known) or preceded(meta, known):
             return False
         self.apps[key] = app
         return True
@@ -88,8 +95,8 @@ class Inventory:
     def take_credential(self, credential: UserCredential) -> bool:
         """Take a UserCredential over; False when it is known already."""
         meta, key = credential.metadata, key_of(credential.metadata)
-        known = self.credentials.get(key)
-        if not newer(meta.uid, meta.resource_version, known.metadata if known else None):
+        known = self.credentials[key].metadata if key in self.credentials else None
+        if not newer(meta.uid, meta.resource_version, known) or preceded(meta, known):
             return False
         self.drop_credential(key)
         self.credentials[key] = credential

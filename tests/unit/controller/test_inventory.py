@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from cube_oauth.controller.inventory import Inventory
 from cube_oauth.resources.usercredential import UserCredential, UserCredentialStatus
+from tests.unit.lifecycle.samples import app
 
 
 def credential(name, *, created="2026-01-01T00:00:00Z", version="1", uid=None, username="alice", state=None):
@@ -33,6 +34,17 @@ def test_another_object_of_the_same_name_is_another_object():
     inventory = Inventory()
     inventory.take_credential(credential("a", version="9", uid="first"))
     assert inventory.take_credential(credential("a", version="2", uid="second"))
+
+
+def test_what_had_the_name_before_does_not_come_back():
+    """A list, or the answer to a write, that is on its way while somebody deletes the object and makes it anew."""
+    inventory = Inventory()
+    before, now = (credential("a", created=f"2026-0{month}-01T00:00:00Z", version=f"{month}", uid=f"{month}") for month in (1, 2))
+    assert inventory.take_credential(now)
+    assert not inventory.take_credential(before)
+    old, new = (app().model_copy(update={"metadata": one.metadata}) for one in (before, now))
+    assert inventory.take_app(new)
+    assert not inventory.take_app(old)
 
 
 def test_the_echo_of_our_own_write_is_known_and_what_came_after_it_is_not():
