@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from cube_oauth.kube.api import OAUTH_APPS, SECRETS, Api, Object
 from cube_oauth.kube.watch import Mirror
 from cube_oauth.lifecycle.apps import Problem
-from cube_oauth.lifecycle.deposits import placed, recent, wanted
+from cube_oauth.lifecycle.deposits import overtaken, placed, recent, wanted
 from cube_oauth.resources.keyring import SealError
 from cube_oauth.resources.names import KIND_LABEL
 from cube_oauth.resources.oauthapp import OAuthApp
@@ -96,6 +96,9 @@ class Deposits:
         if isinstance(body, Problem):
             self._events.warning("OAuthApp", app.metadata, body.reason, body.message)
             return body
+        if overtaken(deposit, existing):
+            log.info("a client secret that was typed later is there; removed", extra=_where(deposit))
+            return None
         await self._write(body, new=existing is None)
         log.info("client secret placed", extra=_where(deposit))
         return None

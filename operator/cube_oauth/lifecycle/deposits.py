@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from cube_oauth.lifecycle.apps import Problem
-from cube_oauth.resources.meta import Condition
-from cube_oauth.resources.names import API_VERSION, CLIENT_CONSENT_LABEL, MANAGED_BY, MANAGED_BY_LABEL
+from cube_oauth.resources.meta import Condition, rfc3339
+from cube_oauth.resources.names import API_VERSION, CLIENT_CONSENT_LABEL, MANAGED_BY, MANAGED_BY_LABEL, TYPED_ANNOTATION
 from cube_oauth.resources.secrets import encode
 
 if TYPE_CHECKING:
@@ -49,6 +49,12 @@ def wanted(deposit: ClientDeposit, app: OAuthApp) -> bool:
     return reference is not None and (reference.name, reference.key) == (deposit.secret_name, deposit.key)
 
 
+def overtaken(deposit: ClientDeposit, existing: Mapping[str, Any] | None) -> bool:
+    """Whether what is there was typed later: of several that waited for a controller any can be looked at first."""
+    annotations = existing["metadata"].get("annotations") or {} if existing else {}
+    return bool(annotations.get(TYPED_ANNOTATION, "") > rfc3339(deposit.issued_at))
+
+
 def placed(deposit: ClientDeposit, existing: Mapping[str, Any] | None) -> dict[str, Any] | Problem:
     """The Secret to create, or to replace the one that was made here before; another's is left alone.
 
@@ -60,6 +66,7 @@ def placed(deposit: ClientDeposit, existing: Mapping[str, Any] | None) -> dict[s
         "name": deposit.secret_name,
         "namespace": deposit.app.namespace,
         "labels": labels,
+        "annotations": {TYPED_ANNOTATION: rfc3339(deposit.issued_at)},
         "ownerReferences": [owner],
     }
     if existing is not None:

@@ -46,6 +46,10 @@ RESTARTED_PREFIX = f"restarted.{GROUP}"
 ACCOUNT_CONSENT_ANNOTATION = f"{GROUP}/service-account-namespaces"
 """By the Secret's owner: the other namespaces, separated by commas, whose OAuthApps may use it."""
 
+# --- annotation on a client Secret that was typed into the portal
+TYPED_ANNOTATION = f"{GROUP}/typed-at"
+"""By the controller: when, so that one that was typed before and comes later does not replace it."""
+
 # --- annotations on a key ring's Secret
 ROTATE_ANNOTATION = f"{GROUP}/rotate"
 """By an administrator, with any value: replace the key. Removed by the write that begins with it."""
