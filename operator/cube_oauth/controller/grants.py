@@ -17,7 +17,7 @@ from pydantic import SecretStr, ValidationError
 
 from cube_oauth.controller.apps import AppNotReadyError, Client
 from cube_oauth.controller.inventory import app_key, key_of
-from cube_oauth.controller.rotation import REQUEST, hashed_claim, seal
+from cube_oauth.controller.rotation import OVERTAKEN, REQUEST, hashed_claim, seal
 from cube_oauth.kube.api import SECRETS, USER_CREDENTIALS, Api, KubeError
 from cube_oauth.kube.watch import Mirror
 from cube_oauth.lifecycle.authorize import (
@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from cube_oauth.lifecycle.publish import Issued
     from cube_oauth.providers import ProviderClient
     from cube_oauth.resources.oauthapp import OAuthApp
-    from cube_oauth.resources.secrets import TokenSecret
+    from cube_oauth.resources.secrets import TokenRecord, TokenSecret
 
 log = logging.getLogger(__name__)
 
@@ -388,8 +388,8 @@ class Grants:
             await self._revoke(order.secret, order.grant, client, answered)
             await self._finish(order.secret, order.credential, found.refused)
         else:
-            await self._keep(order, client, complete, found.subject)
-            await self._finish(order.secret, order.credential, None, word=found.word)
+            kept = await self._keep(order, client, complete, found.subject)
+            await (self._finish(order.secret, order.credential, None, word=found.word) if kept else self._overtaken(order))
         return None
 
     async def _exchanged(self, order: Order, client: Client, answered: Answered) -> Answered:
@@ -432,10 +432,11 @@ class Grants:
         token = unwanted(grant, secret.grant_id, issued, endpoints.token_url, endpoints.revocation_url)
         await self._revocations.at_once(token, REFUSED)
 
-    async def _keep(self, order: Order, client: Client, answered: Answered, subject: str | None) -> None:
+    async def _keep(self, order: Order, client: Client, answered: Answered, subject: str | None) -> bool:
         """Write the new sign-in in the place of whatever is there, and have that revoked if the provider keeps the two apart.
 
-        It is set aside before; if something else is there by then (another sign-in of theirs, a refresh), that is, too.
+        It is set aside before; if something else is there by then (another sign-in of theirs, a refresh), that is, too. False:
+        the person has authorized once more since, which counts: then this sign-in is the one to be revoked.
         """
         uid, replaced = order.credential.metadata.uid, []
         issued, known = self._issued(order, answered, subject), self._tokens.get(uid)
@@ -447,18 +448,30 @@ class Grants:
 
         written = None
         while written is None:
-            if known and replaced_is_revoked(order.app, known, self._granted(order, client, issued, known).record):
+            new = self._granted(order, client, issued, known)
+            if known and _later(known.record, new.record):
+                if replaced_is_revoked(order.app, new, known.record):
+                    await self._revocations.give_back(new, REPLACED)
+                break
+            if known and replaced_is_revoked(order.app, known, new.record):
                 await self._revocations.give_back(known, REPLACED)
                 replaced.append(known)
             written = await self._tokens.settle(uid, known, take_over)
             known = self._tokens.get(uid)
         for one in replaced:
             self._revocations.removed(one)
+        return written is not None
+
+    async def _overtaken(self, order: Order) -> None:
+        """Nothing is said of it: what the credential says is how the later authorization went."""
+        await self._remove(order.secret)
+        self._metrics.grants.labels(*app_key(order.credential), OVERTAKEN).inc()
+        log.info("authorization", extra={**order.where, "reason": OVERTAKEN})
 
     def _issued(self, order: Order, answered: Answered, subject: str | None) -> Issued:
         account, session = (hashed_claim(answered.tokens, claim) for claim in ("sub", "sid"))
         issued = seal(self._keys, answered.tokens, order.bound_to, answered.at, subject)
-        return replace(issued, account=account, session=session)
+        return replace(issued, authorized_at=order.grant.issued_at, account=account, session=session)
 
     @staticmethod
     def _granted(order: Order, client: Client, issued: Issued, there: TokenSecret | None) -> TokenSecret:
@@ -513,6 +526,11 @@ class Grants:
         if secret is not None:
             self._seen.pop(secret.meta.uid, None)
             self._budget.leave(secret.meta.uid)
+
+
+def _later(one: TokenRecord, other: TokenRecord) -> bool:
+    """Whether a person authorized ``one`` after ``other``: sign-ins that waited come in any order."""
+    return bool(one.grant != other.grant and one.signed_in_at and other.signed_in_at and one.signed_in_at > other.signed_in_at)
 
 
 def _held(token: TokenSecret | None) -> tuple[str | None, ...]:

@@ -46,6 +46,8 @@ class Issued:
     """A hash of who signed in at the provider, where an ID token says so."""
     session: str | None = None
     """A hash of the session at the provider, where an ID token says so."""
+    authorized_at: datetime | None = None
+    """When the person authorized, for a sign-in; None: when it was issued."""
 
 
 def reference(meta: ObjectMeta) -> Reference:
@@ -104,7 +106,7 @@ def granted(
         client_authentication=client_authentication,
         client_secret=app.spec.client_secret_ref,
         grant=grant,
-        signed_in_at=issued.issued_at,
+        signed_in_at=issued.authorized_at or issued.issued_at,
         account=issued.account,
         session=issued.session,
         revision=(old.record.revision if old else 0) + 1,

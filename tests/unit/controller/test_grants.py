@@ -27,7 +27,7 @@ from cube_oauth.resources.oauthapp import SubjectSource
 from cube_oauth.resources.secrets import Grant, Reference, grant_secret
 from tests.unit.controller.clocks import START, StoppedClock
 from tests.unit.controller.fakes import FakeApi
-from tests.unit.lifecycle.samples import TOKEN_URL, app, credential, token
+from tests.unit.lifecycle.samples import SECOND, TOKEN_URL, app, credential, token
 
 KEYS = Keys(Keyring.generate(), Keyring.generate(), SealingKey.generate())
 NAMESPACE, KEY = "tokens", ("tokens", "grant-1")
@@ -150,7 +150,7 @@ class Bench:
         if self.stored():
             self.grants.mirror.put(self.stored())
 
-    def deposit(self):
+    def deposit(self, key=KEY, after=timedelta(0)):
         grant = Grant(
             credential=Reference(namespace="team", name="trino-alice", uid="uid-1"),
             app=Reference(namespace="team", name="trino", uid="uid-app"),
@@ -159,11 +159,11 @@ class Bench:
             redirect_uri="https://portal.example.com/callback/team/trino",
             token_url=TOKEN_URL,
             client_id="cube",
-            issued_at=START,
+            issued_at=START + after,
         )
-        body = grant_secret("grant-1", NAMESPACE, KEYS.grant.seal(SecretStr(grant.model_dump_json(by_alias=True))))
-        body["metadata"]["uid"] = "uid-grant"
-        self.grants.mirror.put(self.api.store(SECRETS.path(*KEY), body))
+        body = grant_secret(key[1], NAMESPACE, KEYS.grant.seal(SecretStr(grant.model_dump_json(by_alias=True))))
+        body["metadata"]["uid"] = f"uid-{key[1]}"
+        self.grants.mirror.put(self.api.store(SECRETS.path(*key), body))
 
     def stored(self):
         return self.api.objects.get(SECRETS.path(*KEY))
@@ -213,6 +213,23 @@ async def test_what_a_sign_in_replaces_is_given_up_also_what_came_while_it_was_w
     await bench.look()
     assert bench.token.record.grant not in ("before", "in another tab")
     assert bench.provider.replaced == bench.provider.aside == ["before", "in another tab"]
+
+
+@pytest.mark.parametrize(("policy", "given_up"), [("Always", 1), ("Never", 0)])
+async def test_a_sign_in_that_had_to_wait_does_not_replace_a_later_one(bench, policy, given_up):
+    bench.inventory.apps[("team", "trino")] = app(revokeReplaced=policy)
+    bench.provider.problems = [BAD_WEATHER]
+    again = await bench.look()
+    bench.deposit((NAMESPACE, "grant-2"), after=20 * SECOND)
+    await bench.clock.turn(seconds=25)
+    await bench.grants.reconcile((NAMESPACE, "grant-2"))
+    later = bench.token.record.grant
+    said = list(bench.credentials.said)
+    await bench.look(seconds=(again - bench.clock.now()).total_seconds() + 60)
+    assert (bench.token.record.grant, bench.token.record.signed_in_at) == (later, START + 20 * SECOND)
+    assert len(bench.provider.aside) == given_up
+    assert bench.credentials.said == said, "how the later one went is what counts"
+    assert bench.stored() is None
 
 
 async def test_another_person_is_refused_and_the_token_revoked_at_once(bench):
