@@ -77,9 +77,10 @@ class SealedCookie(Generic[T]):
             raise CookieTooLargeError(f"{self.name} would have {len(value)} bytes")
         return value
 
-    def write(self, response: web.StreamResponse, content: T) -> None:
-        """Give it to the browser, for as long as the browser runs; how long it counts is inside."""
-        response.set_cookie(self.name, self.sealed(content), path="/", secure=True, httponly=True, samesite="Lax")
+    def write(self, response: web.StreamResponse, content: T, seconds: int | None = None) -> None:
+        """Give it to the browser, for as long as the browser runs or for so many seconds; how long it counts is inside."""
+        value = self.sealed(content)
+        response.set_cookie(self.name, value, path="/", secure=True, httponly=True, samesite="Lax", max_age=seconds)
 
     def remove(self, response: web.StreamResponse) -> None:
         """Have the browser forget it."""

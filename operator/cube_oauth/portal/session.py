@@ -1,4 +1,4 @@
-"""Who is logged in, and which authorizations are under way: the two cookies' contents. Pure: ``now`` is an argument."""
+"""Who is logged in, and which authorizations are under way: the cookies' contents. Pure: ``now`` is an argument."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ MOST_PENDING = 6
 """So many tabs may be under way at once; then the oldest is dropped."""
 
 SESSION_COOKIE = "__Host-cube-oauth-session"
-PENDING_COOKIE = "__Host-cube-oauth-pending"
+PENDING_COOKIE = "__Host-cube-oauth-pending-"
+"""What the names of those cookies begin with: each authorization has its own, so that no answer writes over another tab's."""
 
 _OWN_PAGES = re.compile(r"/(connect/[a-z0-9][a-z0-9-]{0,62}/[a-z0-9][a-z0-9.-]{0,62}(\?return_to=[A-Za-z0-9%._~-]{1,3072})?)?")
 """The address to go back to is checked by the page itself."""
@@ -160,6 +161,11 @@ class PendingList(Model):
     def without_oldest(self) -> Self:
         """One less, to make room."""
         return self.model_copy(update={"items": self.items[1:]})
+
+
+def pending_cookie(state: str) -> str:
+    """The cookie of the authorization with this state."""
+    return PENDING_COOKIE + digest("state", state)
 
 
 def session_hash(session: Session) -> str:

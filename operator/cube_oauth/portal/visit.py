@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cube_oauth.portal.cookies import CookieTooLargeError, SealedCookie
+from cube_oauth.portal.cookies import LARGEST, CookieTooLargeError, SealedCookie
 from cube_oauth.portal.languages import Language, chosen
 from cube_oauth.portal.refusals import RefusedError
 from cube_oauth.portal.session import (
+    PENDING_AGE,
     PENDING_COOKIE,
     SESSION_COOKIE,
     Notice,
@@ -16,6 +17,7 @@ from cube_oauth.portal.session import (
     PendingList,
     Session,
     SessionLimits,
+    pending_cookie,
     session_hash,
 )
 
@@ -33,20 +35,29 @@ LIVE = "X-Live"
 
 
 class Cookies:
-    """Both cookies of the portal."""
+    """The portal's cookies."""
 
     def __init__(self, ring: Callable[[], Keyring], limits: SessionLimits | None = None) -> None:
         self.limits = limits or SessionLimits()
         self.session = SealedCookie(SESSION_COOKIE, Session, ring)
-        self.pending = SealedCookie(PENDING_COOKIE, PendingList, ring)
+        self._ring = ring
+
+    def pending(self, state: str) -> SealedCookie[Pending]:
+        """That of one authorization."""
+        return SealedCookie(pending_cookie(state), Pending, self._ring)
 
     def visit(self, request: web.Request, now: datetime) -> Visit:
         """Read what the browser sent; an ended session is none."""
         session = self.session.read(request)
         alive = session if session and session.alive(now, self.limits) else None
-        pending = self.pending.read(request) or PendingList()
+        pending = self._under_way(request)
         language = chosen(request.headers.get("Accept-Language"))
         return Visit(self, now, language, alive, pending, (session, pending), passive=LIVE in request.headers)
+
+    def _under_way(self, request: web.Request) -> PendingList:
+        cookies = (SealedCookie(name, Pending, self._ring) for name in request.cookies if name.startswith(PENDING_COOKIE))
+        found = [item for cookie in cookies if (item := cookie.read(request))]
+        return PendingList(items=tuple(sorted(found, key=lambda item: item.began)))
 
 
 @dataclass
@@ -88,7 +99,7 @@ class Visit:
         return notice
 
     def remember(self, item: Pending) -> None:
-        """An authorization was begun. The oldest are dropped when all do not fit into a cookie."""
+        """An authorization was begun. The oldest are dropped when all take more room than one cookie may: proxies limit headers."""
         pending = self.pending.plus(item, self.now)
         while len(pending.items) > 1 and not self._fits(pending):
             pending = pending.without_oldest()
@@ -114,12 +125,12 @@ class Visit:
             self.cookies.session.remove(response)
         elif kept is not None and (kept != session or (not self.passive and kept.due(self.now, self.cookies.limits))):
             self._write(response, kept if self.passive else kept.touched(self.now))
-        if self.pending == pending:
-            return
-        if self.pending.items:
-            self.cookies.pending.write(response, self.pending)
-        else:
-            self.cookies.pending.remove(response)
+        for item in pending.items:
+            if item not in self.pending.items:
+                self.cookies.pending(item.state).remove(response)
+        for item in self.pending.items:
+            if item not in pending.items:
+                self.cookies.pending(item.state).write(response, item, int(PENDING_AGE.total_seconds()))
 
     def _write(self, response: web.StreamResponse, session: Session) -> None:
         """A notice beside many groups may be too much for a cookie: what was done stands, it is only not told."""
@@ -130,7 +141,6 @@ class Visit:
 
     def _fits(self, pending: PendingList) -> bool:
         try:
-            self.cookies.pending.sealed(pending)
+            return sum(len(self.cookies.pending(item.state).sealed(item)) for item in pending.items) <= LARGEST
         except CookieTooLargeError:
             return False
-        return True

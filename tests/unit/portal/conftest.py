@@ -13,10 +13,11 @@ from pydantic import SecretStr
 
 from cube_oauth.kube.api import CONFIG_MAPS, OAUTH_APPS, SECRETS, USER_CREDENTIALS, KubeError
 from cube_oauth.portal.cluster import Cluster
+from cube_oauth.portal.cookies import SealedCookie
 from cube_oauth.portal.oidc import LogIn, Person
 from cube_oauth.portal.portal import Portal
 from cube_oauth.portal.routes import application
-from cube_oauth.portal.session import PENDING_COOKIE, SESSION_COOKIE, Session
+from cube_oauth.portal.session import PENDING_COOKIE, SESSION_COOKIE, Pending, Session
 from cube_oauth.portal.settings import LogInSettings, PortalSettings
 from cube_oauth.portal.visit import Cookies
 from cube_oauth.resources.keyring import Keyring, SealingKey
@@ -191,8 +192,9 @@ class Browser:
 
     @property
     def pending(self):
-        value = self.cookies.get(PENDING_COOKIE)
-        return self.world.cookies.pending.opened(value).items if value else ()
+        """What is under way, the oldest first; a browser keeps its cookies in this order, too."""
+        sealed = {name: value for name, value in self.cookies.items() if name.startswith(PENDING_COOKIE)}
+        return tuple(SealedCookie(name, Pending, self.world.cookies._ring).opened(value) for name, value in sealed.items())
 
     def token(self):
         return self.session.new_form_token() if self.session else ""
@@ -257,8 +259,6 @@ class LogInProvider(LogIn):
         return self.ends
 
     async def begin(self, next_page, now):
-        from cube_oauth.portal.session import Pending  # noqa: PLC0415
-
         pending = Pending(purpose="login", nonce="n", verifier="v", began=int(now.timestamp()), next=next_page)
         return pending, f"https://login.example.com/authorize?state={pending.state}"
 

@@ -1,3 +1,5 @@
+import asyncio
+import dataclasses
 import logging
 from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
@@ -5,6 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from cube_oauth.kube.api import CONFIG_MAPS, OAUTH_APPS
+from cube_oauth.portal.addresses import Allowed
+from cube_oauth.portal.cookies import LARGEST
 from cube_oauth.portal.session import PENDING_COOKIE
 from cube_oauth.resources.keyring import SealingKey
 from cube_oauth.resources.names import credential_name
@@ -269,7 +273,7 @@ async def test_an_answer_of_a_person_who_was_there_before(alice, world):
 async def test_an_answer_after_the_session_ended(alice, world):
     world.later(minutes=25)
     state = await alice.begin()
-    alice.cookies = {name: value for name, value in alice.cookies.items() if name == PENDING_COOKIE}
+    alice.cookies = {name: value for name, value in alice.cookies.items() if name.startswith(PENDING_COOKIE)}
     answer = await back(alice, state, code="c")
     assert (answer.status, refused(answer)) == (401, "SessionOver")
     assert 'href="/connect/analytics/trino"' in answer.html
@@ -293,9 +297,9 @@ async def test_an_answer_counts_once_in_the_browser(alice, world):
 
 async def test_an_answer_counts_once_even_when_the_cookie_was_kept(alice, world):
     state = await alice.begin()
-    kept = alice.cookies[PENDING_COOKIE]
+    kept = dict(alice.cookies)
     await back(alice, state, code="c")
-    alice.cookies[PENDING_COOKIE] = kept
+    alice.cookies = kept
     answer = await back(alice, state, code="c")
     assert (answer.status, refused(answer)) == (409, "Replayed")
     assert len(world.grants()) == 1
@@ -347,6 +351,41 @@ async def test_two_tabs_of_one_person(alice, world):
     assert (await back(alice, other, path="/callback/analytics/lake", code="d")).status == 303
     assert (await back(alice, third, code="e")).status == 303
     assert sorted(grant.code for grant in world.grants()) == ["c", "d", "e"]
+
+
+async def test_an_answer_that_takes_its_time_takes_nothing_from_another_tab(alice, world):
+    """The portal waits for the controller in one tab, while the person authorizes another app in a second one."""
+    world.add_app("lake")
+    one = await alice.begin()
+    first = asyncio.create_task(back(alice, one, code="c"))
+    await asyncio.sleep(0.01)
+    other = await alice.begin("analytics/lake")
+    assert not first.done()
+    await first
+    assert (await back(alice, other, path="/callback/analytics/lake", code="d")).status == 303
+    assert sorted(grant.code for grant in world.grants()) == ["c", "d"]
+
+
+async def test_two_authorizations_that_begin_at_once_are_both_answered(alice, world):
+    world.add_app("lake")
+    await asyncio.gather(alice.post("/connect/analytics/trino"), alice.post("/connect/analytics/lake"))
+    states = {item.app: item.state for item in alice.pending}
+    assert set(states) == {"trino", "lake"}
+    for app, state in states.items():
+        assert (await back(alice, state, path=f"/callback/analytics/{app}", code=app)).status == 303
+
+
+async def test_authorizations_that_nobody_answers_take_no_more_room_than_one_cookie(alice, world):
+    """Proxies limit a request's headers; and a browser that stays open for months keeps no cookie longer than it counts."""
+    world.portal.settings = dataclasses.replace(world.portal.settings, return_to=(Allowed.read("https://bi.example.com"),))
+    for number in range(8):
+        page = f"https://bi.example.com/{number}".ljust(400, "x")
+        answer = await alice.post("/connect/analytics/trino", {"return_to": page})
+    under_way = {name: value for name, value in alice.cookies.items() if name.startswith(PENDING_COOKIE)}
+    assert 1 < len(under_way) < 8
+    assert sum(map(len, under_way.values())) <= LARGEST
+    assert alice.pending[-1].next == page
+    assert "Max-Age=600" in answer.headers.getall("Set-Cookie")[-1]
 
 
 async def test_without_a_key_for_grants_nothing_is_handed_in(alice, world):
