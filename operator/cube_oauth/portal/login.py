@@ -68,7 +68,7 @@ async def log_out(request: web.Request) -> web.StreamResponse:
     visit = visit_of(request)
     _provider(portal_of(request))
     audit.info("logged out", extra={"username": visit.person.username})
-    visit.session = None
+    visit.log_out()
     return see_other(LOGGED_OUT)
 
 

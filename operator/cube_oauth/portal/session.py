@@ -22,6 +22,8 @@ MOST_PENDING = 6
 """So many tabs may be under way at once; then the oldest is dropped."""
 
 SESSION_COOKIE = "__Host-cube-oauth-session"
+ENDED_COOKIE = "__Host-cube-oauth-ended"
+"""Beside the session's: an answer that was under way while the person logged out brings that one back."""
 PENDING_COOKIE = "__Host-cube-oauth-pending-"
 """What the names of those cookies begin with: each authorization has its own, so that no answer writes over another tab's."""
 
@@ -42,6 +44,13 @@ class SessionLimits:
     """Without a sign of life."""
     absolute: timedelta = timedelta(hours=8)
     """In any case."""
+
+
+class Ended(Model):
+    """The session that a person ended last in this browser."""
+
+    session: str
+    """Its hash."""
 
 
 class Notice(Model):

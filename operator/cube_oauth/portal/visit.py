@@ -9,9 +9,11 @@ from cube_oauth.portal.cookies import LARGEST, CookieTooLargeError, SealedCookie
 from cube_oauth.portal.languages import Language, chosen
 from cube_oauth.portal.refusals import RefusedError
 from cube_oauth.portal.session import (
+    ENDED_COOKIE,
     PENDING_AGE,
     PENDING_COOKIE,
     SESSION_COOKIE,
+    Ended,
     Notice,
     Pending,
     PendingList,
@@ -40,6 +42,7 @@ class Cookies:
     def __init__(self, ring: Callable[[], Keyring], limits: SessionLimits | None = None) -> None:
         self.limits = limits or SessionLimits()
         self.session = SealedCookie(SESSION_COOKIE, Session, ring)
+        self.ended = SealedCookie(ENDED_COOKIE, Ended, ring)
         self._ring = ring
 
     def pending(self, state: str) -> SealedCookie[Pending]:
@@ -48,8 +51,9 @@ class Cookies:
 
     def visit(self, request: web.Request, now: datetime) -> Visit:
         """Read what the browser sent; an ended session is none."""
-        session = self.session.read(request)
-        alive = session if session and session.alive(now, self.limits) else None
+        session, ended = self.session.read(request), self.ended.read(request)
+        over = session and ended and ended.session == session_hash(session)
+        alive = session if session and not over and session.alive(now, self.limits) else None
         pending = self._under_way(request)
         language = chosen(request.headers.get("Accept-Language"))
         return Visit(self, now, language, alive, pending, (session, pending), passive=LIVE in request.headers)
@@ -75,6 +79,8 @@ class Visit:
     """Asked by the page's script, not by the person: no sign of life."""
     proxied: bool = False
     """Whether a proxy says who it is, and with which groups, on every request: no cookie has to. There is no logging out."""
+    ended: Ended | None = None
+    """The session that this request ends."""
     admin: bool = False
     """Whether the person may see and make OAuth apps."""
 
@@ -113,6 +119,11 @@ class Visit:
         self.pending = self.pending.without(state)
         return found if found.fresh(self.now) else None
 
+    def log_out(self) -> None:
+        """End the session, whatever answers to other tabs are still under way with its cookie."""
+        self.ended = Ended(session=session_hash(self.person))
+        self.session = None
+
     def began(self, item: Pending) -> bool:
         """Whether this very session began it."""
         return self.session is not None and item.session == session_hash(self.session)
@@ -125,6 +136,8 @@ class Visit:
             self.cookies.session.remove(response)
         elif kept is not None and (kept != session or (not self.passive and kept.due(self.now, self.cookies.limits))):
             self._write(response, kept if self.passive else kept.touched(self.now))
+        if self.ended:
+            self.cookies.ended.write(response, self.ended, int(self.cookies.limits.absolute.total_seconds()))
         for item in pending.items:
             if item not in self.pending.items:
                 self.cookies.pending(item.state).remove(response)

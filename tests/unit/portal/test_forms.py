@@ -1,6 +1,7 @@
 import pytest
 
 from cube_oauth.portal.security import sent_by_us
+from cube_oauth.portal.session import SESSION_COOKIE
 
 from .conftest import BROWSER, ORIGIN, refused
 
@@ -86,4 +87,4 @@ async def test_a_link_does_what_a_form_does_never(browser, world, path):
 async def test_logging_out_forgets_the_session(browser):
     answer = await browser.log_in().post("/logout")
     assert (answer.status, answer.headers["Location"]) == (303, "/logged-out")
-    assert not browser.cookies
+    assert SESSION_COOKIE not in browser.cookies

@@ -1,3 +1,4 @@
+import asyncio
 import dataclasses
 import logging
 
@@ -153,6 +154,26 @@ async def test_where_the_provider_has_none_there_is_no_link(browser, world):
 
 async def test_nobody_is_told_to_be_logged_out_who_is_not(browser):
     assert (await browser.log_in().get("/logged-out")).headers["Location"] == "/"
+
+
+async def test_an_answer_that_comes_after_logging_out_logs_nobody_in_again(browser, world):
+    """In one tab the portal waits for the controller; in another the person logs out before that answer is there."""
+    world.add_app()
+    state = await browser.log_in().begin()
+    late = asyncio.create_task(browser.get("/callback/analytics/trino", params={"state": state, "code": "c"}))
+    await asyncio.sleep(0.01)
+    assert (await browser.post("/logout")).status == 303
+    assert not late.done()
+    await late
+    assert "Logged in as" not in (await browser.get("/")).html
+    assert browser.session is None
+
+
+async def test_after_logging_out_one_can_log_in_again(browser):
+    await browser.log_in().post("/logout")
+    await browser.get("/login")
+    await come_back(browser)
+    assert "Logged in as" in (await browser.get("/")).html
 
 
 # ---- who it is
