@@ -44,10 +44,15 @@ async def callback(request: web.Request) -> web.StreamResponse:
         portal.metrics.log_ins.labels(refused.word).inc()
         audit.info("log-in refused", extra={"outcome": refused.word, "reason": refused.values.get("reason")})
         raise
-    visit.session = session_of(portal, person, visit.now)
+    visit.session = _continued(visit.session, session_of(portal, person, visit.now))
     portal.metrics.log_ins.labels("ok").inc()
     audit.info("logged in", extra={"username": person.username})
     return see_other(pending.next)
+
+
+def _continued(known: Session | None, new: Session) -> Session:
+    """Whoever logged in in another tab meanwhile goes on with that: its forms, and the authorizations that were begun there."""
+    return new.model_copy(update={"id": known.id}) if known and known.username == new.username else new
 
 
 def _answered(request: web.Request) -> Pending:

@@ -9,7 +9,7 @@ from joserfc.jwk import ECKey, KeySet
 from cube_oauth.portal.cookies import CookieTooLargeError
 from cube_oauth.portal.oidc import LogIn, Person, claim_at, read_person
 from cube_oauth.portal.refusals import RefusedError
-from cube_oauth.portal.session import Pending
+from cube_oauth.portal.session import SESSION_COOKIE, Pending
 from cube_oauth.portal.settings import Admins
 from cube_oauth.providers import IdentityError, Kind, ProviderError, ServerMetadata, TokenAnswer
 
@@ -174,6 +174,35 @@ async def test_after_logging_out_one_can_log_in_again(browser):
     await browser.get("/login")
     await come_back(browser)
     assert "Logged in as" in (await browser.get("/")).html
+
+
+async def test_logging_in_in_a_second_tab_leaves_the_first_one_s_forms_and_authorizations(browser, world):
+    world.add_app()
+    await browser.get("/login")
+    one = browser.pending[-1].state
+    await browser.get("/login")
+    other = next(item.state for item in browser.pending if item.state != one)
+    await browser.get("/login/callback", params={"state": one, "code": "c"})
+    token, begun = browser.token(), await browser.begin()
+    world.later(minutes=1)
+    await browser.get("/login/callback", params={"state": other, "code": "c"})
+    assert (await browser.post("/connect/analytics/trino", {"token": token})).status == 200
+    assert (await browser.get("/callback/analytics/trino", params={"state": begun, "code": "c"})).status == 303
+
+
+async def test_logging_in_as_somebody_else_is_a_new_session(browser, world):
+    before = browser.log_in("bob").session
+    state = await begun_elsewhere(browser)
+    await browser.get("/login/callback", params={"state": state, "code": "c"})
+    assert (browser.session.username, browser.session.id == before.id) == ("alice", False)
+
+
+async def begun_elsewhere(browser):
+    """A log-in that another tab began before there was a session."""
+    session = browser.cookies.pop(SESSION_COOKIE)
+    await browser.get("/login")
+    browser.cookies[SESSION_COOKIE] = session
+    return browser.pending[-1].state
 
 
 # ---- who it is
