@@ -212,8 +212,8 @@ async def revoke(request: web.Request) -> web.StreamResponse:
         for person in portal.cluster.people(found)
         if (everybody or person.metadata.name in chosen) and not person.spec.suspend
     ]
-    await end(request, found, ending)
-    visit.notify("notice.revoked" if ending else "notice.none-revoked", found.title)
+    ended = await end(request, found, ending)
+    visit.notify("notice.revoked" if ended else "notice.none-revoked", found.title)
     return see_other(f"{PATH}/{found.metadata.namespace}/{found.metadata.name}")
 
 
@@ -276,17 +276,21 @@ async def hand_in_secret(request: web.Request, app: OAuthApp, secret: SecretStr)
         await _tried(request, app)
 
 
-async def end(request: web.Request, app: OAuthApp, ending: list[UserCredential]) -> None:
-    """End these connections; the controller revokes their tokens."""
+async def end(request: web.Request, app: OAuthApp, ending: list[UserCredential]) -> list[UserCredential]:
+    """End these connections but those that are suspended by now, and which; the controller revokes their tokens."""
     turn, cluster = asyncio.Semaphore(AT_ONCE), portal_of(request).cluster
 
-    async def one(person: UserCredential) -> None:
+    async def one(person: UserCredential) -> bool:
         async with turn:
-            await cluster.remove(person)
-        audit.info("revoked", extra={**_who(request, person.metadata.namespace, app.metadata.name), "of": person.spec.username})
+            removed = await cluster.remove(person)
+        if removed:
+            audit.info("revoked", extra={**_who(request, person.metadata.namespace, app.metadata.name), "of": person.spec.username})
+        return removed
 
-    await asyncio.gather(*(one(person) for person in ending))
-    await cluster.gone(ending)
+    removed = await asyncio.gather(*(one(person) for person in ending))
+    ended = [person for person, is_removed in zip(ending, removed, strict=True) if is_removed]
+    await cluster.gone(ended)
+    return ended
 
 
 def form_page(request: web.Request, form: AppForm, problems: dict[str, Text], status: int = 0) -> web.StreamResponse:

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 _DISTANT = datetime.max.replace(tzinfo=UTC)
 LAG = 5.0
 """Seconds that a request waits at most for the local copy to have what it wrote."""
+TRIES = 5
+"""Attempts to delete what is written at the same time."""
 KEY_SECONDS = 120.0
 """How long the public key for grants is remembered; the controller opens with its older keys meanwhile."""
 
@@ -191,14 +193,28 @@ class Cluster:
         namespace = self._installation.token_namespace
         await self._api.create(SECRETS, grant_secret(grant_secret_name(state), namespace, await self._seal(grant)), namespace)
 
-    async def remove(self, credential: UserCredential) -> None:
-        """Delete this very object; one with its name that was made meanwhile stays."""
+    async def remove(self, credential: UserCredential) -> bool:
+        """Delete this very object; one with its name that was made meanwhile stays. False when it is suspended by now.
+
+        Only as it was looked at: the watch may be behind, and what an administrator withholds must not go.
+        """
         meta = credential.metadata
-        try:
-            await self._api.delete(USER_CREDENTIALS, meta.name, meta.namespace, uid=meta.uid)
-        except KubeError as error:
-            if not error.conflict:  # its UID differs: somebody was faster
-                raise
+        for _ in range(TRIES):
+            if credential.spec.suspend:
+                return False
+            version = credential.metadata.resource_version
+            try:
+                await self._api.delete(USER_CREDENTIALS, meta.name, meta.namespace, uid=meta.uid, resource_version=version)
+            except KubeError as error:
+                if not error.conflict:
+                    raise
+            else:
+                return True
+            found = await self._read(meta.namespace, meta.name)
+            if found is None or found.metadata.uid != meta.uid:  # somebody was faster
+                return True
+            credential = found
+        raise KubeError(409, "Conflict", "UserCredential")
 
     async def gone(self, ended: Iterable[UserCredential]) -> None:
         """Wait until the local copy has none of these any more."""

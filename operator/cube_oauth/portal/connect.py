@@ -257,7 +257,8 @@ async def end_connection(request: web.Request) -> tuple[OAuthApp, int]:
     known = portal.cluster.credentials(app, visit.person.username)
     _not_suspended(app, known)
     for credential in known:
-        await portal.cluster.remove(credential)
+        if not await portal.cluster.remove(credential):
+            raise RefusedError("Suspended", 403, title=app.title)
     await portal.cluster.gone(known)
     portal.metrics.disconnects.labels(app.metadata.namespace, app.metadata.name).inc()
     _record(request, "disconnected", credentials=len(known))

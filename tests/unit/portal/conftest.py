@@ -129,12 +129,13 @@ class FakeApi:
         written = {**meta, "resourceVersion": f"{meta.get('resourceVersion', '')}+", "generation": meta["generation"] + bool(spec)}
         self.put(resource, {**found, "metadata": written, **({"spec": spec} if spec else {})})
 
-    async def delete(self, resource, name, namespace=None, *, uid=None):
+    async def delete(self, resource, name, namespace=None, *, uid=None, resource_version=None):
         self._called("delete", resource)
+        self.before_write()
         found = self.objects.get((resource.plural, namespace, name))
         if found is None:
             return False
-        if uid != found["metadata"]["uid"]:
+        if uid != found["metadata"]["uid"] or resource_version not in (None, "", found["metadata"].get("resourceVersion")):
             raise KubeError(409, "Conflict", "DELETE")
         del self.objects[resource.plural, namespace, name]
         self._mirror(resource, {"namespace": namespace, "name": name}, None)
@@ -217,6 +218,12 @@ class World(SimpleNamespace):
 
     def add_credential(self, *args, **kwargs):
         self.api.put(USER_CREDENTIALS, credential_of(*args, **kwargs))
+
+    def change_behind_the_watch(self, credential, **changes):
+        """The API server has a newer version of it than the portal has heard of."""
+        for version, body in enumerate((credential, {**credential, **changes}), 1):
+            self.api.put(USER_CREDENTIALS, {**body, "metadata": {**body["metadata"], "resourceVersion": str(version)}})
+            self.api.lag = 60
 
     def credentials(self):
         return [body for (plural, *_), body in self.api.objects.items() if plural == "usercredentials"]

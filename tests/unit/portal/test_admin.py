@@ -6,7 +6,7 @@ import pytest
 from cube_oauth.kube.api import OAUTH_APPS, KubeError
 from cube_oauth.portal.settings import Admins
 
-from .conftest import ORIGIN, refused
+from .conftest import ORIGIN, credential_of, refused
 
 APPS = "/admin/apps"
 TYPED = {
@@ -262,6 +262,16 @@ async def test_what_was_ended_is_not_on_the_next_page_however_late_the_watch_is(
     world.api.lag = 0.05
     await admin.post(f"{APPS}/analytics/trino/revoke", {"credential": ["alice"]})
     assert "data-person=" not in (await admin.get(f"{APPS}/analytics/trino")).html
+
+
+async def test_whom_another_administrator_has_suspended_just_now_stays_suspended(admin, world, caplog, monkeypatch):
+    monkeypatch.setattr("cube_oauth.portal.cluster.LAG", 0.01)
+    world.change_behind_the_watch(credential_of(name="alice"), spec={**credential_of()["spec"], "suspend": True})
+    with caplog.at_level(logging.INFO, "cube_oauth.audit"):
+        answer = await admin.post(f"{APPS}/analytics/trino/revoke", {"credential": ["alice"]})
+    assert (answer.status, left(world)) == (303, ["alice"])
+    assert "revoked" not in [record.message for record in caplog.records]
+    assert "so no connection to trino was ended" in (await admin.get(f"{APPS}/analytics/trino")).html
 
 
 async def test_who_was_revoked_before_the_api_server_failed_is_in_the_audit_log(admin, world, caplog, monkeypatch):

@@ -485,6 +485,20 @@ async def test_disconnecting_leaves_one_that_was_made_anew(alice, world):
     assert len(world.credentials()) == 1
 
 
+async def test_what_is_withheld_just_now_is_not_removed_although_the_watch_has_not_told(alice, world):
+    """A new one would not be suspended."""
+    world.change_behind_the_watch(credential_of(status={"state": "Active"}), spec={**credential_of()["spec"], "suspend": True})
+    assert refused(await alice.post("/disconnect/analytics/trino")) == "Suspended"
+    assert len(world.credentials()) == 1
+
+
+async def test_what_else_changed_just_now_does_not_keep_one_from_disconnecting(alice, world, monkeypatch):
+    monkeypatch.setattr("cube_oauth.portal.cluster.LAG", 0.01)
+    world.change_behind_the_watch(credential_of(status={"state": "Active"}), status={"state": "Active", "revision": 2})
+    assert (await alice.post("/disconnect/analytics/trino")).status == 303
+    assert world.credentials() == []
+
+
 async def test_disconnecting_what_was_not_connected(alice):
     await alice.post("/disconnect/analytics/trino")
     assert "was not connected" in (await alice.get("/")).html
