@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from cube_oauth.portal.overview import version
+from cube_oauth.portal.overview import card, version
 from cube_oauth.portal.portal import portal_of, visit_of
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ async def _tell(portal: Portal, person: Session, response: web.StreamResponse) -
     told = None
     while person.alive(now := portal.clock(), portal.cookies.limits):
         bell = portal.cluster.bell(person.username)
-        seen = version(portal.cluster.shown_to(person.username, person.groups), now)
+        shown = portal.cluster.shown_to(person.username, person.groups)
+        seen = version([card(app, credential, now) for app, credential in shown])
         await response.write(b":\n\n" if seen == told else f"event: version\ndata: {seen}\n\n".encode())
         told = seen
         await _rings(bell)

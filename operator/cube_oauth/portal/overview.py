@@ -17,6 +17,7 @@ from cube_oauth.resources.names import digest
 from cube_oauth.resources.usercredential import State
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from cube_oauth.resources.meta import Condition
@@ -169,17 +170,9 @@ def card(app: OAuthApp, credential: UserCredential | None, now: datetime) -> Car
     )
 
 
-def version(shown: list[tuple[OAuthApp, UserCredential | None]], now: datetime) -> str:
-    """Changes whenever the page would: a state that ends by the clock is seen, too."""
-    parts = [_version(app, credential, now) for app, credential in shown]
-    return digest("overview", *(part for app in parts for part in app))
-
-
-def _version(app: OAuthApp, credential: UserCredential | None, now: datetime) -> tuple[str, ...]:
-    """Not by the app's resource version: its counts of credentials change with everybody's."""
-    meta = app.metadata
-    written = credential.metadata.resource_version if credential else ""
-    return meta.uid, str(meta.generation), str(ready(app)), why_not_ready(app).hint.key, written, state_of(credential, now)
+def version(cards: Sequence[Card]) -> str:
+    """Changes whenever the page would: a state that ends by the clock is seen, too, and what the page does not show is not."""
+    return digest("overview", *(repr(card) for card in cards))
 
 
 def _warning(credential: UserCredential | None, state: State, now: datetime) -> Text | None:

@@ -77,4 +77,4 @@ async def overview(request: web.Request) -> web.StreamResponse:
     shown = portal.cluster.shown_to(person.username, person.groups)
     cards = [card(app, credential, visit.now) for app, credential in shown]
     calling = [one for one in cards if one.calls] if len(cards) > GLANCE else []
-    return portal.pages.page("overview.html", visit, cards=cards, calling=calling, notice=notice, version=version(shown, visit.now))
+    return portal.pages.page("overview.html", visit, cards=cards, calling=calling, notice=notice, version=version(cards))

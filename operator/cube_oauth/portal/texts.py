@@ -29,7 +29,8 @@ class Moment:
     """A time for people, seen from ``now``, and for machines."""
 
     time: datetime
-    now: datetime
+    now: datetime = field(repr=False)
+    """Left out of ``repr``: it is not what is said."""
 
 
 def say(key: str, **values: object) -> Text:

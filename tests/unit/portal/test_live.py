@@ -6,6 +6,9 @@ import pytest
 from cube_oauth.portal import streams
 from cube_oauth.portal.session import SESSION_COOKIE
 
+PATIENCE = 10
+"""Seconds until what must be told has to be."""
+
 
 class Listening:
     """A page's stream of events, as a browser reads it."""
@@ -15,11 +18,19 @@ class Listening:
 
     async def next(self):
         """The version that comes next."""
-        while True:
-            line = (await asyncio.wait_for(self.answer.content.readline(), 10)).decode()
-            if line.startswith("data: "):
-                return line.removeprefix("data: ").strip()
-            assert line, "the stream has ended"
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                line = (await self.answer.content.readline()).decode()
+                if line.startswith("data: "):
+                    return line.removeprefix("data: ").strip()
+                assert line, "the stream has ended"
+
+    async def changed(self, before):
+        """The next version that is another one."""
+        async with asyncio.timeout(PATIENCE):
+            while (version := await self.next()) == before:
+                continue
+            return version
 
     async def ended(self):
         await asyncio.wait_for(self.answer.read(), 10)
@@ -61,6 +72,28 @@ async def test_each_change_of_what_the_person_sees_is_told(browser, world, liste
     assert version_of(await browser.get("/")) == seen[-1]
 
 
+async def test_another_reason_why_an_app_cannot_be_used_is_told(browser, world, listen):
+    world.add_app(ready="False", reason="ClientSecretNotFound")
+    following = await listen(browser.log_in())
+    before = await following.next()
+    world.add_app(ready="False", reason="InvalidClient")
+    assert await following.next() != before
+    assert "does not accept the client" in (await browser.get("/")).html
+
+
+async def test_that_a_connection_ends_soon_is_told_when_it_becomes_so(browser, world, listen, monkeypatch):
+    monkeypatch.setattr("cube_oauth.portal.live.BEAT", 0.01)
+    world.add_app()
+    ends = {"refreshAt": "2026-11-23T13:00:00Z", "signInEndsAt": "2026-11-30T12:01:00Z"}
+    world.add_credential(status={"state": "Active", **ends})
+    following = await listen(browser.log_in())
+    before = await following.next()
+    assert 'class="warning"' not in (await browser.get("/")).html
+    world.later(minutes=2)
+    await following.changed(before)
+    assert 'class="warning"' in (await browser.get("/")).html
+
+
 async def test_somebody_else_s_change_is_not_told(browser, world, listen):
     world.add_app()
     following = await listen(browser.log_in())
@@ -78,7 +111,7 @@ async def test_what_ends_by_the_clock_is_told(browser, world, listen, monkeypatc
     following = await listen(browser.log_in())
     before = await following.next()
     world.later(minutes=2)
-    assert await following.next() != before
+    await following.changed(before)
 
 
 async def test_nobody_is_told_without_a_session(browser, listen):

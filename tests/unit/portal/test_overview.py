@@ -211,7 +211,7 @@ def test_a_preset_s_own_words_come_first():
 def test_the_version_stays_while_nothing_that_is_shown_changes():
     def now(app, **status):
         credential = UserCredential.model_validate(credential_of(status=status))
-        return version([(OAuthApp.model_validate(app), credential)], NOW)
+        return version([card(OAuthApp.model_validate(app), credential, NOW)])
 
     one = now(app_of(), state="Active")
     assert now(app_of(status={"credentials": {"active": 7}}), state="Active") == one
