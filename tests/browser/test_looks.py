@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from cube_oauth.kube.api import OAUTH_APPS, USER_CREDENTIALS
+from cube_oauth.portal import live
 from cube_oauth.portal.portal import utc_now
 from cube_oauth.portal.session import SESSION_COOKIE
 from tests.browser.accessibility import cramped, obstacles
@@ -252,6 +253,22 @@ def test_an_answer_that_comes_late_does_not_hide_a_newer_one(place, alice):
     expect(alice.app("analytics/app-02")).to_be_visible()
     alice.page.wait_for_timeout(500)
     expect(alice.app("analytics/app-01")).to_have_attribute("data-state", "Active")
+
+
+def test_a_page_that_came_from_a_replica_that_was_behind_is_asked_for_once_more(place, alice, monkeypatch):
+    """One replica tells of a change, and another, which has not heard of it, shows the page."""
+    monkeypatch.setattr(live, "BEAT", 0.5)
+    before = alice.page.evaluate("fetch('/').then((answer) => answer.text())")
+    behind = iter([before])
+
+    def first(route):
+        body = next(behind, None) if "x-live" in route.request.headers else None
+        route.fulfill(body=body, content_type="text/html") if body else route.fallback()
+
+    alice.page.route(f"{place.url}/", first)
+    place.while_served(USER_CREDENTIALS, credential_of("alice", "app-01", status=CONNECTED))
+    expect(alice.app("analytics/app-01")).to_have_attribute("data-state", "Active", timeout=10_000)
+    assert next(behind, None) is None
 
 
 def test_whoever_is_logged_out_meanwhile_is_shown_that(place, alice):

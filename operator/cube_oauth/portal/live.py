@@ -1,6 +1,7 @@
 """States change on the page by themselves: server-sent events that say only that something changed (WHATWG HTML, section 9.2).
 
-The page's script then asks for the page anew, so there is one way to show a state. Every replica sees every change.
+The page's script then asks for the page anew, so there is one way to show a state. Every replica sees every change, though
+not in the same moment.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from cube_oauth.portal.session import Session
 
 BEAT = 20.0
-"""Seconds after which something is sent in any case: no proxy takes the stream for dead, and one whose reader is gone ends."""
+"""Seconds after which the version is told in any case: no proxy takes the stream for dead, one whose reader is gone ends, and a
+page that came from a replica that was behind is asked for once more."""
 HEADERS = {"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
 NO_MORE = 204
 """The status after which a browser does not come back by itself; the page's script does, ever less often."""
@@ -39,13 +41,11 @@ async def events(request: web.Request) -> web.StreamResponse:
 
 
 async def _tell(portal: Portal, person: Session, response: web.StreamResponse) -> None:
-    told = None
     while person.alive(now := portal.clock(), portal.cookies.limits):
         bell = portal.cluster.bell(person.username)
         shown = portal.cluster.shown_to(person.username, person.groups)
         seen = version([card(app, credential, now) for app, credential in shown])
-        await response.write(b":\n\n" if seen == told else f"event: version\ndata: {seen}\n\n".encode())
-        told = seen
+        await response.write(f"event: version\ndata: {seen}\n\n".encode())
         await _rings(bell)
 
 

@@ -94,6 +94,13 @@ async def test_that_a_connection_ends_soon_is_told_when_it_becomes_so(browser, w
     assert 'class="warning"' in (await browser.get("/")).html
 
 
+async def test_what_was_told_is_told_again_for_a_page_that_came_from_a_replica_that_was_behind(browser, world, listen, monkeypatch):
+    monkeypatch.setattr("cube_oauth.portal.live.BEAT", 0.01)
+    world.add_app()
+    following = await listen(browser.log_in())
+    assert await following.next() == await following.next()
+
+
 async def test_somebody_else_s_change_is_not_told(browser, world, listen):
     world.add_app()
     following = await listen(browser.log_in())
