@@ -13,6 +13,7 @@ from collections import defaultdict
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from pydantic import SecretStr
 
@@ -78,7 +79,8 @@ class Cluster:
         self._api = api
         self._installation = installation
         self._key = GrantKey(api, installation)
-        self._bells: dict[str, asyncio.Event] = {}
+        self._bells: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
+        """By username; each is there as long as somebody waits for it."""
         self._people: dict[tuple[str, str, str], dict[str, UserCredential]] = defaultdict(dict)
         self._apps: list[Mirror[ListedApp]] = [
             Mirror(api, APPS, ListedApp.model_validate, namespace=namespace, changed=self._app_changed)

@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import logging
 
 import pytest
@@ -142,6 +143,19 @@ async def test_following_a_page_is_no_sign_of_life(browser, world, listen):
     assert browser.cookies == before
     await browser.get("/")
     assert browser.cookies != before
+
+
+async def test_nothing_is_kept_of_who_looked_here_once(browser, world, listen, monkeypatch):
+    """Where no app changes for months, nothing else would make room."""
+    monkeypatch.setattr("cube_oauth.portal.live.BEAT", 0.01)
+    for username in ("alice", "bob"):
+        following = await listen(browser.log_in(username))
+        await following.next()
+        world.later(hours=1)
+        await following.ended()
+    assert not await asyncio.create_task(world.cluster.until(lambda: False, "carol", 0.01))
+    gc.collect()
+    assert len(world.cluster._bells) == 0
 
 
 async def test_one_person_takes_only_so_many_places(browser, other_browser, listen, monkeypatch):
