@@ -204,12 +204,17 @@ async def _hand_in(portal: Portal, visit: Visit, app: OAuthApp, pending: Pending
 async def _settled(portal: Portal, visit: Visit, app: OAuthApp, before: UserCredential, afterwards: str) -> str:
     """Wait for what the controller says to the grant. Raises RefusedError when it says no."""
 
+    def this_one() -> UserCredential | None:
+        """What the watch has told of the one that the grant is for, and not of another that had its name before."""
+        known = portal.cluster.credentials(app, visit.person.username)
+        return next((one for one in known if one.metadata.uid == before.metadata.uid), None)
+
     def answered() -> bool:
-        now = portal.cluster.credential(app, visit.person.username)
+        now = this_one()
         return now is not None and (_grew(before, now) or _new_word(before, now))
 
     in_time = await portal.cluster.until(answered, visit.person.username, PATIENCE)
-    now = portal.cluster.credential(app, visit.person.username)
+    now = this_one()
     if not in_time or now is None:
         visit.notify("notice.waiting", app.title, afterwards.removeprefix("/"))
         return "waiting"
@@ -222,8 +227,7 @@ async def _settled(portal: Portal, visit: Visit, app: OAuthApp, before: UserCred
 
 
 def _grew(before: UserCredential, now: UserCredential) -> bool:
-    older = (before.status.revision or 0) if before.metadata.uid == now.metadata.uid else 0
-    return (now.status.revision or 0) > older and now.status.state is State.ACTIVE
+    return (now.status.revision or 0) > (before.status.revision or 0) and now.status.state is State.ACTIVE
 
 
 def _new_word(before: UserCredential, now: UserCredential) -> bool:

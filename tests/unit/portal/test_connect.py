@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from cube_oauth.kube.api import CONFIG_MAPS, OAUTH_APPS
+from cube_oauth.kube.api import CONFIG_MAPS, OAUTH_APPS, USER_CREDENTIALS
 from cube_oauth.portal.addresses import Allowed
 from cube_oauth.portal.cookies import LARGEST
 from cube_oauth.portal.session import PENDING_COOKIE
@@ -138,6 +138,28 @@ async def test_what_the_controller_says_against_a_grant_is_shown(alice, world):
     assert (answer.status, refused(answer)) == (502, "GrantRefused")
     assert "The person at the provider is another one" in answer.html
     assert "/connect/analytics/trino" in answer.html
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {"state": "Active", "revision": 7},
+        {"state": "Revoked", "conditions": [{"type": "Authorized", "status": "False", "reason": "SubjectDiffers"}]},
+    ],
+    ids=["connected", "refused"],
+)
+async def test_what_the_watch_still_shows_of_a_credential_that_is_gone_is_no_answer(alice, world, status):
+    """It was deleted just now: the grant is for a new one of the same name, of which the controller has said nothing yet."""
+    name = credential_name("trino", "alice")
+    world.add_credential(name=name, status=status)
+    world.api.objects["usercredentials", "analytics", name]["metadata"]["uid"] = "before"
+    world.api.put(USER_CREDENTIALS, world.api.objects["usercredentials", "analytics", name])
+    state = await alice.begin()
+    world.api.lag = 60
+    del world.api.objects["usercredentials", "analytics", name]
+    answer = await back(alice, state, code="c")
+    assert answer.status == 303
+    assert "is being made" in (await alice.get("/")).html
 
 
 async def test_an_older_credential_declared_elsewhere_is_used(alice, world):
