@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TRIES = 5
-"""Attempts to write while only the status changes in between, as it does whenever somebody connects."""
+"""Attempts to write or to delete while only the status changes in between, as it does whenever somebody connects."""
 
 
 @dataclass(frozen=True)
@@ -161,11 +161,30 @@ async def delete(request: web.Request) -> web.StreamResponse:
         return _delete_page(request, found, {"confirm": say("delete.confirm", name=found.metadata.name)}, 422)
     people = _connected(request, found)
     await end(request, found, [person for person in portal.cluster.people(found) if not person.spec.suspend])
-    await portal.cluster.remove_app(found)
+    if not await _removed(request, found):
+        return await delete(request)  # somebody changed the app just now: look again
     audit.info("app deleted", extra={**audited(request), "disconnected": people})
     await portal.cluster.seen(lambda: not portal.cluster.shows(found), visit.person.username)
     visit.notify("notice.deleted", found.title)
     return see_other(PATH)
+
+
+async def _removed(request: web.Request, found: ListedApp) -> bool:
+    """Delete an app as it was looked at; False when somebody else changed it, or a tool took it over, meanwhile."""
+    cluster, current = portal_of(request).cluster, found
+    for _ in range(TRIES):
+        try:
+            await cluster.remove_app(current)
+        except KubeError as error:
+            if not error.conflict:
+                raise
+        else:
+            return True
+        fresh = await cluster.read_app(current.metadata.namespace, current.metadata.name)
+        if fresh is None or version(fresh) != version(current) or origin(fresh.metadata):
+            return fresh is None
+        current = fresh
+    raise KubeError(409, "Conflict", "OAuthApp")
 
 
 def _page(

@@ -149,8 +149,9 @@ class Cluster:
         return ListedApp.model_validate(await self._api.merge(APPS, meta.name, body, meta.namespace))
 
     async def remove_app(self, app: ListedApp) -> None:
-        """Delete this very object. Raises KubeError, with ``conflict`` when it is another of the same name."""
-        await self._api.delete(APPS, app.metadata.name, app.metadata.namespace, uid=app.metadata.uid)
+        """Delete this very object. A KubeError with ``conflict`` when anybody wrote it since it was read, or made another."""
+        meta = app.metadata
+        await self._api.delete(APPS, meta.name, meta.namespace, uid=meta.uid, resource_version=meta.resource_version)
 
     def shows(self, app: OAuthApp) -> bool:
         """Whether the local copy has this object, as it was written or newer."""

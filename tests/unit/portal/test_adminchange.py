@@ -348,6 +348,43 @@ async def test_an_app_that_somebody_changed_meanwhile_is_looked_at_again_before_
     assert (await admin.post(DELETE, {**shown(answer.html), "confirm": "trino"})).status == 303
 
 
+@pytest.mark.usefixtures("people")
+@pytest.mark.parametrize("change", ["changed", "taken over"])
+async def test_an_app_that_somebody_changes_while_its_people_are_disconnected_is_not_deleted(admin, world, change):
+    world.api.change(OAUTH_APPS, "trino", "analytics")  # and so it has a version
+    typed = await form(admin, DELETE)
+
+    def meanwhile():
+        world.api.before_write = lambda: None
+        if change == "changed":
+            world.api.change(OAUTH_APPS, "trino", "analytics", {**app(world)["spec"], "displayName": "Theirs"})
+        else:
+            kept_by_argo(world)
+            world.api.change(OAUTH_APPS, "trino", "analytics")
+
+    world.api.before_write = meanwhile
+    answer = await admin.post(DELETE, {**typed, "confirm": "trino"})
+    assert answer.status == 409
+    assert app(world)
+
+
+@pytest.mark.usefixtures("people")
+async def test_counts_that_go_down_while_people_are_disconnected_are_no_conflict(admin, world):
+    world.api.change(OAUTH_APPS, "trino", "analytics")  # and so it has a version
+    typed = await form(admin, DELETE)
+    world.api.before_write = lambda: app(world) and world.api.change(OAUTH_APPS, "trino", "analytics")
+    delete = world.api.delete
+
+    async def before_the_app_too(resource, *where, **more):
+        if resource is OAUTH_APPS:
+            world.api.before_write = lambda: None
+        return await delete(resource, *where, **more)
+
+    world.api.delete = before_the_app_too
+    assert (await admin.post(DELETE, {**typed, "confirm": "trino"})).status == 303
+    assert app(world) is None
+
+
 async def test_an_app_that_is_gone_is_gone(admin, world):
     typed = await form(admin, DELETE)
     await world.api.delete(OAUTH_APPS, "trino", "analytics", uid="uid-trino")
