@@ -255,6 +255,23 @@ def test_an_answer_that_comes_late_does_not_hide_a_newer_one(place, alice):
     expect(alice.app("analytics/app-01")).to_have_attribute("data-state", "Active")
 
 
+def test_a_request_that_is_never_answered_does_not_hold_up_what_comes_after_it(place, alice):
+    """A machine that is gone says so to nobody."""
+    lost = []
+
+    def lose_the_first(route):
+        return route.fallback() if lost or "x-live" not in route.request.headers else lost.append(route)
+
+    alice.page.add_init_script("const { timeout } = AbortSignal; AbortSignal.timeout = () => timeout.call(AbortSignal, 500)")
+    alice.page.reload()
+    alice.page.route(f"{place.url}/", lose_the_first)
+    place.while_served(OAUTH_APPS, app_of("app-02", spec={"displayName": "Lake"}))
+    alice.page.wait_for_timeout(500)
+    place.while_served(USER_CREDENTIALS, credential_of("alice", "app-01", status=CONNECTED))
+    expect(alice.app("analytics/app-01")).to_have_attribute("data-state", "Active", timeout=15_000)
+    assert lost
+
+
 def test_a_page_that_came_from_a_replica_that_was_behind_is_asked_for_once_more(place, alice, monkeypatch):
     """One replica tells of a change, and another, which has not heard of it, shows the page."""
     monkeypatch.setattr(live, "BEAT", 0.5)

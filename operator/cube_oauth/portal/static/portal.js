@@ -5,6 +5,7 @@ const page = document.documentElement.lang;
 const language = navigator.languages.find((wished) => wished.startsWith(page)) ?? page;
 const DAY = 86_400_000;
 const [FIRST, LONGEST] = [5_000, 300_000]; // milliseconds until the page is asked for again when nothing tells of changes
+const PATIENCE = 30_000; // milliseconds until an answer is there
 
 function inWords(then, now) {
   const midnight = (moment) => new Date(moment).setHours(0, 0, 0, 0);
@@ -28,7 +29,8 @@ function localise(within) {
 const person = (within) => within.querySelector(".account strong")?.textContent;
 
 async function refresh(live) {
-  const answer = await fetch(location.pathname, { headers: { "X-Live": "1" }, redirect: "manual" });
+  const signal = AbortSignal.timeout(PATIENCE); // a machine that is gone says so to nobody, and the next turn would wait for it
+  const answer = await fetch(location.pathname, { headers: { "X-Live": "1" }, redirect: "manual", signal });
   if (answer.status >= 500) throw new Error("later"); // it is being replaced, or what stands before it has nobody to ask
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   const next = fresh.querySelector("[data-live]");
