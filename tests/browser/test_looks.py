@@ -207,6 +207,17 @@ def test_what_changes_on_the_page_leaves_the_rest_as_it_is(browser, place):
         assert len(ids) == len(set(ids))
 
 
+def test_the_first_app_appears_by_itself_and_the_last_one_goes(browser, place):
+    place.clear()
+    with Person(browser) as someone:
+        log_in(place, someone, "alice")
+        expect(someone.page.get_by_role("main")).to_contain_text("There is no app")
+        place.while_served(OAUTH_APPS, app_of("app-01", spec={"displayName": "Trino"}))
+        expect(someone.app("analytics/app-01")).to_be_visible(timeout=15_000)
+        place.while_served(OAUTH_APPS, app_of("app-01", spec={"displayName": "Trino", "access": {"users": ["bob"]}}))
+        expect(someone.page.locator("[data-app]")).to_have_count(0, timeout=15_000)
+
+
 @pytest.fixture
 def alice(browser, place):
     """She looks at her page, where one app is."""

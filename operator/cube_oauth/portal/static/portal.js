@@ -34,7 +34,8 @@ async function refresh(live) {
   if (answer.status >= 500) throw new Error("later"); // it is being replaced, or what stands before it has nobody to ask
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   const next = fresh.querySelector("[data-live]");
-  if (!answer.ok || !next || person(fresh) !== person(document)) return location.reload(); // another session, or none: the page tells
+  const same = answer.ok && next?.tagName === live.tagName && person(fresh) === person(document);
+  if (!same) return location.reload(); // another session or none, or the first app that there is: the page tells
   localise(next);
   live.dataset.live = next.dataset.live;
   renew(live, next);
