@@ -97,8 +97,8 @@ class Visit:
         self.session = self.person.model_copy(update={"notice": notice})
 
     def take_notice(self) -> Notice | None:
-        """What is to be told, once."""
-        if self.session is None or self.session.notice is None:
+        """What is to be told, once: to the person, not to the page's script."""
+        if self.passive or self.session is None or self.session.notice is None:
             return None
         notice = self.session.notice
         self.session = self.session.model_copy(update={"notice": None})

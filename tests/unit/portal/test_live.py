@@ -145,6 +145,15 @@ async def test_following_a_page_is_no_sign_of_life(browser, world, listen):
     assert browser.cookies != before
 
 
+async def test_a_page_that_is_asked_for_anew_takes_no_notice_from_the_one_that_it_is_for(browser, world):
+    """The script shows only the list: what was done in another tab is told there."""
+    world.add_app()
+    world.add_credential(status={"state": "Active"})
+    await browser.log_in().post("/disconnect/analytics/trino")
+    await browser.get("/", headers={"X-Live": "1"})
+    assert "is disconnected" in (await browser.get("/")).html
+
+
 async def test_nothing_is_kept_of_who_looked_here_once(browser, world, listen, monkeypatch):
     """Where no app changes for months, nothing else would make room."""
     monkeypatch.setattr("cube_oauth.portal.live.BEAT", 0.01)
