@@ -71,7 +71,7 @@ class Server:
     """Objects by path, with resource versions, generations and watches (Kubernetes, "API Concepts"), as far as we use them."""
 
     def __init__(self):
-        self.objects, self.version, self.log, self.writes, self.streams = {}, 100, [], [], set()
+        self.objects, self.version, self.log, self.writes, self.streams = {}, 100, [], [], {}
 
     # ---- what others do, at once
 
@@ -163,7 +163,7 @@ class SimulatedApi(Api):
 
     async def lines(self, path, query, read_timeout):
         told, place, news = int(query["resourceVersion"]), 0, asyncio.Event()
-        self._server.streams.add(news)
+        self._server.streams[news] = None  # a set would wake them in any order
         try:
             while True:
                 news.clear()
@@ -174,7 +174,7 @@ class SimulatedApi(Api):
                         yield {"type": kind, "object": copy.deepcopy(item)}
                 await news.wait()
         finally:
-            self._server.streams.discard(news)
+            self._server.streams.pop(news, None)
 
 
 class Provider:
