@@ -12,6 +12,7 @@ from cube_oauth.kube.watch import Mirror
 from cube_oauth.lifecycle.apps import Problem
 from cube_oauth.lifecycle.deposits import overtaken, placed, recent, wanted
 from cube_oauth.resources.keyring import SealError
+from cube_oauth.resources.meta import ObjectMeta
 from cube_oauth.resources.names import KIND_LABEL
 from cube_oauth.resources.oauthapp import OAuthApp
 from cube_oauth.resources.secrets import ClientDeposit, decode
@@ -65,8 +66,9 @@ class Deposits:
         if secret is None:
             return None
         deposit = self._opened(secret)
-        if deposit is not None:
-            await self._serve(deposit)
+        if deposit is not None:  # of two the API server's clock says which is the later one: those of two portals may differ
+            typed_at = ObjectMeta.model_validate(secret["metadata"]).creation_timestamp or deposit.issued_at
+            await self._serve(deposit.model_copy(update={"issued_at": typed_at}))
         await self._api.delete(SECRETS, key[1], key[0], uid=secret["metadata"]["uid"])
         self.mirror.discard(key)
         return None

@@ -471,7 +471,8 @@ class Grants:
     def _issued(self, order: Order, answered: Answered, subject: str | None) -> Issued:
         account, session = (hashed_claim(answered.tokens, claim) for claim in ("sub", "sid"))
         issued = seal(self._keys, answered.tokens, order.bound_to, answered.at, subject)
-        return replace(issued, authorized_at=order.grant.issued_at, account=account, session=session)
+        authorized_at = order.secret.meta.creation_timestamp  # by the API server's clock: those of two portals may differ
+        return replace(issued, authorized_at=authorized_at, account=account, session=session)
 
     @staticmethod
     def _granted(order: Order, client: Client, issued: Issued, there: TokenSecret | None) -> TokenSecret:

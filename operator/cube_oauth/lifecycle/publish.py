@@ -47,7 +47,7 @@ class Issued:
     session: str | None = None
     """A hash of the session at the provider, where an ID token says so."""
     authorized_at: datetime | None = None
-    """When the person authorized, for a sign-in; None: when it was issued."""
+    """When the person authorized, for a sign-in, by the API server's clock; None: when it was issued."""
 
 
 def reference(meta: ObjectMeta) -> Reference:

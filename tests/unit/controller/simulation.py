@@ -21,6 +21,7 @@ from cube_oauth.kube.api import OAUTH_APPS, USER_CREDENTIALS, Api, KubeError
 from cube_oauth.providers import TokenAnswer
 from cube_oauth.providers.errors import INVALID_GRANT, error
 from cube_oauth.resources.keyring import Keyring, SealingKey
+from cube_oauth.resources.meta import rfc3339
 from cube_oauth.resources.oauthapp import OAuthApp
 from cube_oauth.resources.usercredential import UserCredential
 from cube_oauth.settings import Installation
@@ -49,9 +50,8 @@ class Gates:
 
     def let(self, number, fault=None):
         """The one at this place through, or ``fault`` instead; whose turn it is in what order is the test's choice."""
-        what, gate = self.waiting.pop(number % len(self.waiting))
+        _, gate = self.waiting.pop(number % len(self.waiting))
         gate.set_exception(fault) if fault else gate.set_result(None)
-        return what
 
     def let_all(self):
         self.open = True
@@ -70,8 +70,9 @@ async def at_rest():
 class Server:
     """Objects by path, with resource versions, generations and watches (Kubernetes, "API Concepts"), as far as we use them."""
 
-    def __init__(self):
+    def __init__(self, clock):
         self.objects, self.version, self.log, self.writes, self.streams = {}, 100, [], [], {}
+        self._clock = clock
 
     # ---- what others do, at once
 
@@ -79,7 +80,8 @@ class Server:
         """Create or replace; nothing when it is so already."""
         known, body = self.objects.get(path), copy.deepcopy(body)
         meta = body["metadata"]
-        made = {"uid": f"uid-{self.version}", "creationTimestamp": "2026-11-23T12:00:00Z", "generation": 0, "resourceVersion": ""}
+        now = rfc3339(self._clock.now())
+        made = {"uid": f"uid-{self.version}", "creationTimestamp": now, "generation": 0, "resourceVersion": ""}
         meta.update({name: (known["metadata"] if known else made)[name] for name in made})
         if known == body:
             return known
@@ -223,8 +225,8 @@ class SimulatedClient:
         return await self._asked(self._provider.revoke, token)
 
     async def _asked(self, serve, secret):
-        self._provider.requests += 1
         await self._gates("to the provider")
+        self._provider.requests += 1
         try:
             return serve(secret.get_secret_value())
         finally:

@@ -53,7 +53,8 @@ class Convergence(RuleBasedStateMachine):
             self.patches.setattr(f"cube_oauth.controller.{module}.full_jitter", lambda *_: timedelta(0))
         self.patches.setattr("cube_oauth.controller.engine.RETRY", 0)
         self.patches.setattr("cube_oauth.kube.watch.FIRST_PAUSE", 0)
-        self.api, self.provider, self.clock = Server(), Provider(), StoppedClock()
+        self.clock, self.provider = StoppedClock(), Provider()
+        self.api = Server(self.clock)
         self.grants, self.lost = 0, set()
         """``lost``: the sign-ins whose newest token only a process knew that was killed."""
         self.app_is_made()

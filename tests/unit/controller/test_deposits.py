@@ -10,6 +10,7 @@ from cube_oauth.controller.deposits import Deposits
 from cube_oauth.controller.keys import Keys
 from cube_oauth.kube.api import OAUTH_APPS, SECRETS, KubeError
 from cube_oauth.resources.keyring import Keyring, SealingKey
+from cube_oauth.resources.meta import rfc3339
 from cube_oauth.resources.secrets import ClientDeposit, Reference, decode, deposit_secret
 from tests.unit.controller.clocks import START, StoppedClock
 from tests.unit.controller.fakes import FakeApi
@@ -36,17 +37,18 @@ class Bench:
             self.api, "tokens", self.keys, None, StoppedClock(), lambda key: None, lambda app: None, self.trials
         )
 
-    def typed(self, value, ago):
+    def typed(self, value, ago, skew=timedelta(0)):
+        """``skew``: what a portal's clock says is of no importance."""
         deposit = ClientDeposit(
             app=Reference(namespace="team", name="trino", uid="uid-app"),
             secret_name="client",
             key="clientSecret",
             value=value,
-            issued_at=START - ago,
+            issued_at=START - skew,
         )
         sealed = self.keys.grant.seal(SecretStr(deposit.model_dump_json(by_alias=True)))
         body = deposit_secret(f"client-{value}", "tokens", sealed)
-        body["metadata"]["uid"] = value
+        body["metadata"] |= {"uid": value, "creationTimestamp": rfc3339(START - ago)}
         self.deposits.mirror.put(self.api.store(SECRETS.path("tokens", f"client-{value}"), body))
         return "tokens", f"client-{value}"
 
@@ -61,7 +63,8 @@ def bench():
 
 @pytest.mark.parametrize("order", itertools.permutations(range(3)))
 async def test_of_several_that_waited_for_a_controller_the_last_one_stays(bench, order):
-    keys = [bench.typed(value, timedelta(minutes=ago)) for value, ago in (("wrong", 3), ("wrong-too", 2), ("right", 1))]
+    several = (("wrong", 3), ("wrong-too", 2), ("right", 1))
+    keys = [bench.typed(value, timedelta(minutes=ago), skew=timedelta(minutes=4 - ago)) for value, ago in several]
     for number in order:
         await bench.deposits.reconcile(keys[number])
     assert bench.placed() == "right"

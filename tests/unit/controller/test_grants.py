@@ -23,6 +23,7 @@ from cube_oauth.providers import ClientCredentials, Endpoints, Kind, ProviderErr
 from cube_oauth.providers.answers import HTTPAnswer, token_answer
 from cube_oauth.providers.presets import SUBJECTS, Exchange
 from cube_oauth.resources.keyring import Keyring, SealingKey
+from cube_oauth.resources.meta import rfc3339
 from cube_oauth.resources.oauthapp import SubjectSource
 from cube_oauth.resources.secrets import Grant, Reference, grant_secret
 from tests.unit.controller.clocks import START, StoppedClock
@@ -150,7 +151,7 @@ class Bench:
         if self.stored():
             self.grants.mirror.put(self.stored())
 
-    def deposit(self, key=KEY, after=timedelta(0)):
+    def deposit(self, key=KEY, after=timedelta(0), skew=timedelta(0)):
         grant = Grant(
             credential=Reference(namespace="team", name="trino-alice", uid="uid-1"),
             app=Reference(namespace="team", name="trino", uid="uid-app"),
@@ -159,10 +160,10 @@ class Bench:
             redirect_uri="https://portal.example.com/callback/team/trino",
             token_url=TOKEN_URL,
             client_id="cube",
-            issued_at=START + after,
+            issued_at=START + after + skew,
         )
         body = grant_secret(key[1], NAMESPACE, KEYS.grant.seal(SecretStr(grant.model_dump_json(by_alias=True))))
-        body["metadata"]["uid"] = f"uid-{key[1]}"
+        body["metadata"] |= {"uid": f"uid-{key[1]}", "creationTimestamp": rfc3339(START + after)}
         self.grants.mirror.put(self.api.store(SECRETS.path(*key), body))
 
     def stored(self):
@@ -220,7 +221,7 @@ async def test_a_sign_in_that_had_to_wait_does_not_replace_a_later_one(bench, po
     bench.inventory.apps[("team", "trino")] = app(revokeReplaced=policy)
     bench.provider.problems = [BAD_WEATHER]
     again = await bench.look()
-    bench.deposit((NAMESPACE, "grant-2"), after=20 * SECOND)
+    bench.deposit((NAMESPACE, "grant-2"), after=20 * SECOND, skew=-120 * SECOND)  # by a portal whose clock is late
     await bench.clock.turn(seconds=25)
     await bench.grants.reconcile((NAMESPACE, "grant-2"))
     later = bench.token.record.grant

@@ -1,7 +1,6 @@
 """What happens while a controller starts: between its first complete list and the moment from which it watches."""
 
 import asyncio
-from contextlib import suppress
 
 import pytest
 
@@ -18,7 +17,8 @@ async def starting(monkeypatch):
     """With a controller that has listed everything, and whose watches have not begun."""
     monkeypatch.setattr("cube_oauth.controller.engine.LOOK_AT_REFUSED", 0.01)
     monkeypatch.setattr("cube_oauth.controller.engine.FIRST_RESYNC", 0.05)
-    made = Server()
+    clock = StoppedClock()
+    made = Server(clock)
     made.put(APP, {"metadata": {"name": "trino", "namespace": "team"}, "spec": SPEC})
     made.put(
         ALICE,
@@ -27,15 +27,14 @@ async def starting(monkeypatch):
             "spec": {"username": "alice", "oauthAppRef": {"name": "trino"}},
         },
     )
-    running = Running(made, Provider(), StoppedClock(), monkeypatch)
+    running = Running(made, Provider(), clock, monkeypatch)
     await at_rest()
     while not running.controller.synced.is_set():
         running.gates.let(0)
         await at_rest()
     yield made, running.gates
     running.gates.let_all()
-    with suppress(TimeoutError):
-        await running.end()
+    await running.end()
 
 
 async def until(condition):
